@@ -1,0 +1,1 @@
+//! A user's side: keys, signing, RPC, event streams, datasets

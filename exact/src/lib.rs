@@ -1,0 +1,1 @@
+//! Bit-exact training: the ONNX graph, tensors, state roots

@@ -1,0 +1,1 @@
+//! The state machine: accounts, money, stake, nodes and jobs

@@ -1,0 +1,1 @@
+//! The mesh beside the chain: discovery, job topics, tensor streams, IPFS blocks

@@ -1,0 +1,1 @@
+//! Wire types of Trainyard: protobuf messages, type URLs, addresses
