@@ -157,8 +157,14 @@ fn the_scan_sees_code_and_only_code() {
     assert_eq!(found("let c = '\"'; let s: HashSet<u8>;"), [1]);
     assert_eq!(found("fn f<'a>(x: &'a str) -> f32 {}"), [1]);
     assert_eq!(found("// f64\n/* f32 /* HashMap */ 0.5 */ /// rand"), [0usize; 0]);
-    assert_eq!(found(r###"let s = "f64 \" 0.5"; let r = r#"rand " f32"#;"###), [0usize; 0]);
-    assert_eq!(found("let strand = pair.0.1; for i in 0..10 {} operand(1_000u64)"), [0usize; 0]);
+    assert_eq!(
+        found(r###"let s = "f64 \" 0.5"; let r = r#"rand " f32"#;"###),
+        [0usize; 0]
+    );
+    assert_eq!(
+        found("let strand = pair.0.1; for i in 0..10 {} operand(1_000u64)"),
+        [0usize; 0]
+    );
 }
 
 #[test]
