@@ -1,1 +1,7 @@
-//! The node and its command line
+//! The node and its command line.
+//!
+//! ```text
+//! store/   the state on disk: Merkle tree, versions, proofs, pruning
+//! ```
+
+pub mod store;

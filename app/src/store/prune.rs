@@ -1,0 +1,129 @@
+//! Forgetting old heights, and taking back the latest one.
+
+use std::sync::atomic::Ordering;
+
+use jmt::storage::Node;
+use rocksdb::{Direction, IteratorMode, WriteBatch};
+
+use super::columns::{INDEX, META, NODES, PREIMAGES, VALUES, handle};
+use super::keys::{self, Stale};
+use super::tree::decode_node;
+use super::{Committed, Inner, LATEST, OLDEST, Store, StoreError, encode_committed, key_hash, snapshot};
+
+/// How many rows a commit sweeps at most, so that a long backlog does not hold up a block.
+pub(super) const PER_COMMIT: usize = 20_000;
+/// How many rows one write deletes at most.
+const PER_WRITE: usize = 10_000;
+
+impl Store {
+    /// Forgets every height below `keep_from` and deletes what only they needed. Returns the number of rows deleted.
+    pub fn prune(&self, keep_from: u64) -> Result<usize, StoreError> {
+        let mut writer = self.inner.writer();
+        let latest = self.inner.latest().ok_or(StoreError::Empty)?.height;
+        if keep_from > latest {
+            return Err(StoreError::NotYet {
+                height: keep_from,
+                latest,
+            });
+        }
+        self.inner.forget(&mut writer, keep_from, usize::MAX)
+    }
+
+    /// Takes back the latest height: the one before becomes the latest again. Its notes stay as they are.
+    pub fn rollback(&self) -> Result<Committed, StoreError> {
+        let _writer = self.inner.writer();
+        let db = &self.inner.db;
+        let last = self.inner.latest().ok_or(StoreError::Empty)?.height;
+        let height = last - 1;
+        let committed = Committed {
+            height,
+            app_hash: self.app_hash(height)?,
+        };
+
+        let mut writes = WriteBatch::default();
+        let (nodes, values, index) = (handle(db, NODES)?, handle(db, VALUES)?, handle(db, INDEX)?);
+        let version = last.to_be_bytes();
+        let from_last = || IteratorMode::From(&version, Direction::Forward);
+        for row in db.iterator_cf(nodes, from_last()) {
+            let (key, node) = row?;
+            // Every value set at this height has a leaf of this version (leaves that merely moved have one, too).
+            if let Node::Leaf(leaf) = decode_node(&node)?
+                && let Some(user_key) = db.get_cf(handle(db, PREIMAGES)?, leaf.key_hash().0)?
+            {
+                writes.delete_cf(values, keys::value(&keys::escape(&user_key), last));
+            }
+            writes.delete_cf(nodes, key);
+        }
+        for row in db.iterator_cf(index, from_last()) {
+            let (key, _) = row?;
+            if let (Stale::Tombstone, tombstone) = keys::split_index(&key)? {
+                writes.delete_cf(values, tombstone);
+            }
+            writes.delete_cf(index, key);
+        }
+        writes.put_cf(handle(db, META)?, LATEST, encode_committed(committed));
+        self.inner.write_synced(writes)?;
+        self.inner.set_latest(committed);
+        Ok(committed)
+    }
+}
+
+impl Inner {
+    /// Makes `keep_from` the lowest height and deletes up to `limit` rows that it made superfluous. `swept` is the
+    /// writer's note of where in the index to begin: what lies before is deleted, and slow to step over.
+    pub(super) fn forget(&self, swept: &mut Vec<u8>, keep_from: u64, limit: usize) -> Result<usize, StoreError> {
+        if keep_from > self.oldest.load(Ordering::SeqCst) {
+            self.db
+                .put_cf(handle(&self.db, META)?, OLDEST, keep_from.to_be_bytes())?;
+            self.oldest.store(keep_from, Ordering::SeqCst);
+        }
+        let keep_from = self.oldest.load(Ordering::SeqCst);
+        let mut deleted = 0;
+        while deleted < limit {
+            let count = self.sweep(swept, keep_from, PER_WRITE.min(limit - deleted))?;
+            if count == 0 {
+                break;
+            }
+            deleted += count;
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes up to `limit` rows that no height from `keep_from` on needs.
+    fn sweep(&self, swept: &mut Vec<u8>, keep_from: u64, limit: usize) -> Result<usize, StoreError> {
+        let db = &self.db;
+        let index = handle(db, INDEX)?;
+        let mut writes = WriteBatch::default();
+        let mut last = None;
+        let mut count = 0;
+        for row in db
+            .iterator_cf(index, IteratorMode::From(swept.as_slice(), Direction::Forward))
+            .take(limit)
+        {
+            let (key, _) = row?;
+            if key[..] >= (keep_from + 1).to_be_bytes()[..] {
+                break;
+            }
+            match keys::split_index(&key)? {
+                (Stale::Node, node) => writes.delete_cf(handle(db, NODES)?, node),
+                (Stale::Value, value) => writes.delete_cf(handle(db, VALUES)?, value),
+                (Stale::Tombstone, tombstone) => {
+                    writes.delete_cf(handle(db, VALUES)?, tombstone);
+                    let (escaped, version) = keys::split_value(tombstone)?;
+                    // The key's preimage goes with it, unless the key was set again since.
+                    if snapshot::newest(db, escaped, u64::MAX)?.is_none_or(|(newest, _)| newest == version) {
+                        writes.delete_cf(handle(db, PREIMAGES)?, key_hash(&keys::unescape(escaped)?).0);
+                    }
+                }
+            }
+            writes.delete_cf(index, &key);
+            last = Some(key);
+            count += 1;
+        }
+        if let Some(last) = last {
+            db.write(writes)?;
+            *swept = last.into_vec();
+        }
+        Ok(count)
+    }
+}
