@@ -3,7 +3,15 @@
 //! | module | what |
 //! |---|---|
 //! | [`keys`] | mnemonics, account keys, signatures, the keyring |
+//! | [`tx`] | transactions: built, signed, hashed |
+//! | [`rpc`] | a client of a node's RPC: queries, broadcasts, waiting for a transaction |
+//! | [`signer`] | an account that sends transactions and keeps count of its sequence |
+//! | [`events`] | blocks' events, in order and without gaps |
 //! | [`data`] | datasets: manifests, shards, importers, key grants |
 
 pub mod data;
+pub mod events;
 pub mod keys;
+pub mod rpc;
+pub mod signer;
+pub mod tx;
