@@ -1,1 +1,28 @@
-//! The state machine: accounts, money, stake, nodes and jobs
+//! The state machine of Trainyard: accounts, money, stake, nodes, jobs, useful work. Pure and synchronous: no clock, no
+//! randomness, no I/O, no threads, no floats, so that it gives the same result on every node.
+//!
+//! | module | keeps |
+//! |---|---|
+//! | [`auth`] | accounts, public keys, sequences |
+//! | [`bank`] | balances and supply |
+//! | [`staking`] | validators and delegations |
+//! | [`registry`] | workers and evaluators |
+//! | [`job`] | jobs from posting to payment |
+//! | [`pouw`] | the header of useful work and epoch checkpoints |
+//!
+//! A module may call those above it in this table, never those below. [`machine`] puts them together: the tables of messages
+//! and queries, transactions, blocks, genesis. [`state`] gives typed access to keys, [`context`] what a handler sees.
+
+pub mod auth;
+pub mod bank;
+pub mod context;
+pub mod crypto;
+pub mod error;
+pub mod gas;
+pub mod job;
+pub mod machine;
+pub mod page;
+pub mod pouw;
+pub mod registry;
+pub mod staking;
+pub mod state;

@@ -1,0 +1,183 @@
+//! What a handler sees: the state, the block it runs in, and the events it leaves.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::Error,
+    state::{Item, State},
+};
+
+/// The block being executed. Everything here is agreed by consensus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// Chain id.
+    pub chain_id: String,
+    /// Height, from 1.
+    pub height: u64,
+    /// Seconds since the Unix epoch, of the header (BFT time).
+    pub time: u64,
+    /// Consensus address of the proposer (20 bytes); empty during genesis.
+    pub proposer: Vec<u8>,
+    /// Hash of the block (32 bytes); empty during genesis.
+    pub hash: Vec<u8>,
+}
+
+/// An event of the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Kind: the SDK's name where the SDK has one (`transfer`, `coin_spent`, …).
+    pub kind: String,
+    /// Attributes in order.
+    pub attributes: Vec<(String, String)>,
+}
+
+impl Event {
+    /// An event without attributes.
+    #[must_use]
+    pub fn new(kind: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            attributes: Vec::new(),
+        }
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn with(mut self, key: impl Into<String>, value: impl ToString) -> Self {
+        self.attributes.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// The first value of an attribute.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.attributes.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+}
+
+/// What a message, or the begin or end of a block, works with.
+pub struct Ctx<'a, 'b> {
+    /// The state; its meter is what accesses are charged to.
+    pub state: &'a mut State<'b>,
+    /// The block.
+    pub block: &'a Block,
+    /// Events so far.
+    pub events: &'a mut Vec<Event>,
+}
+
+impl Ctx<'_, '_> {
+    /// Leaves an event.
+    pub fn emit(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+/// Blocks of an epoch (parameter, set at genesis).
+pub const EPOCH_BLOCKS: Item<u64> = Item::new("core/epoch_blocks");
+/// The beacon after the last block (32 bytes).
+const BEACON: Item<Vec<u8>> = Item::new("core/beacon");
+
+/// The epoch that `height` lies in, from 0, when heights start at 1.
+#[must_use]
+pub fn epoch_of(height: u64, epoch_blocks: u64) -> u64 {
+    height.saturating_sub(1) / epoch_blocks.max(1)
+}
+
+/// Whether `height` is the last of its epoch.
+#[must_use]
+pub fn is_epoch_end(height: u64, epoch_blocks: u64) -> bool {
+    height % epoch_blocks.max(1) == 0
+}
+
+/// Moves the beacon on by one block: `β_h = H(tag ‖ β_{h-1} ‖ h ‖ block hash)`.
+///
+/// A hash chain over block hashes: unknown before the block, but a proposer may try several blocks. The VRF of
+/// PROTOCOL §4 takes the block hash's place here.
+///
+/// # Errors
+/// The store failed.
+pub fn advance_beacon(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
+    let next = Sha256::new()
+        .chain_update(b"trainyard/beacon/v1\0")
+        .chain_update(BEACON.get(ctx.state)?)
+        .chain_update(ctx.block.height.to_be_bytes())
+        .chain_update(&ctx.block.hash)
+        .finalize();
+    BEACON.set(ctx.state, &next.to_vec())
+}
+
+/// The beacon of the current block.
+///
+/// # Errors
+/// The store failed.
+pub fn beacon(state: &mut State<'_>) -> Result<[u8; 32], Error> {
+    Ok(<[u8; 32]>::try_from(BEACON.get(state)?).unwrap_or_default())
+}
+
+/// Sets the beacon, at genesis.
+///
+/// # Errors
+/// Out of gas.
+pub fn set_beacon(state: &mut State<'_>, value: [u8; 32]) -> Result<(), Error> {
+    BEACON.set(state, &value.to_vec())
+}
+
+/// Draws up to `count` different candidates by lot, each weighted by its bond, from the beacon and a domain.
+///
+/// Repeated draws without replacement: candidate *i* is drawn with probability weight *i* / remaining weight. The draw's
+/// number comes from 128 bits of SHA-256, whose bias over sums below 2⁶³ is under 2⁻⁶⁴.
+#[must_use]
+pub fn draw<T: Clone>(beacon: &[u8; 32], domain: &[u8], candidates: &[(T, u64)], count: usize) -> Vec<T> {
+    let mut left: Vec<(T, u64)> = candidates.iter().filter(|(_, weight)| *weight > 0).cloned().collect();
+    let mut drawn = Vec::new();
+    for turn in 0u64.. {
+        let total: u128 = left.iter().map(|(_, weight)| u128::from(*weight)).sum();
+        if drawn.len() == count || total == 0 {
+            break;
+        }
+        let hash = Sha256::new()
+            .chain_update(b"trainyard/lot/v1\0")
+            .chain_update(beacon)
+            .chain_update(domain)
+            .chain_update(turn.to_be_bytes())
+            .finalize();
+        let mut wide = [0; 16];
+        wide.copy_from_slice(&hash[..16]);
+        let mut ticket = u128::from_be_bytes(wide) % total;
+        let winner = left.iter().position(|(_, weight)| {
+            let weight = u128::from(*weight);
+            let hit = ticket < weight;
+            if !hit {
+                ticket -= weight;
+            }
+            hit
+        });
+        let Some(winner) = winner else { break };
+        drawn.push(left.remove(winner).0);
+    }
+    drawn
+}
+
+/// A message that a module handles: its checks, its signer and its effect, in one place.
+pub trait Handler: prost::Message + prost::Name + Default {
+    /// What a successful execution answers.
+    type Response: prost::Message + prost::Name + Default;
+
+    /// The account that must sign.
+    ///
+    /// # Errors
+    /// The address in the message is none.
+    fn signer(&self) -> Result<trainyard_proto::address::Address, Error>;
+
+    /// Checks that need no state.
+    ///
+    /// # Errors
+    /// What is wrong with the message.
+    fn validate(&self) -> Result<(), Error>;
+
+    /// The effect.
+    ///
+    /// # Errors
+    /// Why it is refused; the state is then as before.
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<Self::Response, Error>;
+}

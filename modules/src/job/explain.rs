@@ -1,0 +1,185 @@
+//! Why a job stands where it stands, and why an account was paid what it was: answered from state, in sentences.
+
+use trainyard_proto::{
+    address::Address,
+    coin::show,
+    job::{Job, JobSpec, JobState, Params, QueryExplainRequest, QueryExplainResponse, RoundPhase},
+    registry::Role,
+};
+
+use super::{PARAMS, job, phase_name, portion, pots, spec, state_name};
+use crate::{
+    error::Error,
+    registry::{self, NODES},
+    state::State,
+};
+
+/// `/trainyard.job.v1.Query/Explain`.
+///
+/// # Errors
+/// No such job, or the account is no address.
+pub fn query_explain(state: &mut State<'_>, request: QueryExplainRequest) -> Result<QueryExplainResponse, Error> {
+    let (job, spec) = (job(state, request.job_id)?, spec(state, request.job_id)?);
+    let params = PARAMS.get(state)?;
+    let lines = if request.account.is_empty() {
+        explain_job(&job, &spec, &params)?
+    } else {
+        let account: Address = request.account.parse()?;
+        explain_account(state, &job, &spec, &params, account)?
+    };
+    Ok(QueryExplainResponse { lines })
+}
+
+fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>, Error> {
+    let requirements = spec.requirements.clone().unwrap_or_default();
+    let mut lines = vec![format!(
+        "Job {} of {}: {} with a budget of {}, posted at height {}.",
+        job.id,
+        job.client,
+        state_name(job.state()),
+        show(job.budget),
+        job.posted_at
+    )];
+    let (workers, evaluators) = pots(params, job.budget)?;
+    lines.push(format!(
+        "The budget splits into {} for the workers by samples, {} for {} evaluators, the rest for the treasury; a posting fee of {} went to the validators.",
+        show(workers), show(evaluators), requirements.evaluators, show(job.posting_fee)
+    ));
+    lines.push(match job.state() {
+        JobState::Open => format!(
+            "It waits for workers: {} of {} have joined. At height {} it starts with at least {}, or is cancelled and refunded.",
+            job.workers.len(), requirements.max_workers, job.deadline, requirements.min_workers
+        ),
+        JobState::Training if job.round_phase() == RoundPhase::Keys => format!(
+            "It waits for the client's train keys until height {}; without them it fails and is refunded.",
+            job.deadline
+        ),
+        JobState::Training => format!(
+            "Round {} of {} waits for {} until height {}.",
+            job.round + 1, spec.rounds, phase_name(job.round_phase()), job.deadline
+        ),
+        JobState::Submitted => format!(
+            "The result is in. It waits for the client's test keys until height {}; without them the workers are paid and scoring is skipped.",
+            job.deadline
+        ),
+        JobState::Evaluating => format!("Evaluators commit to their scores until height {}.", job.deadline),
+        JobState::Revealing => format!("Evaluators reveal their scores until height {}.", job.deadline),
+        JobState::Settled if job.reason.is_empty() => format!(
+            "It settled at height {} with a score of {}.{:04} %, the bond-weighted median of the evaluators'.",
+            job.closed_at, job.score_ppm / 10_000, job.score_ppm % 10_000
+        ),
+        _ => format!("It ended at height {}: {}.", job.closed_at, job.reason),
+    });
+    for payment in &job.payments {
+        lines.push(format!(
+            "{} to {} ({}).",
+            show(payment.amount),
+            payment.recipient,
+            payment.reason
+        ));
+    }
+    Ok(lines)
+}
+
+fn explain_account(
+    state: &mut State<'_>,
+    job: &Job,
+    spec: &JobSpec,
+    params: &Params,
+    account: Address,
+) -> Result<Vec<String>, Error> {
+    let address = account.to_string();
+    let mut lines = Vec::new();
+    let total: u64 = job.workers.iter().map(|w| w.samples).sum();
+    let requirements = spec.requirements.clone().unwrap_or_default();
+    let (pot, evaluators_pot) = pots(params, job.budget)?;
+    if let Some(worker) = job.workers.iter().find(|w| w.address == address) {
+        lines.push(format!(
+            "{address} works on job {}: {} completed rounds with {} of {total} samples, {} at stake, {}.",
+            job.id,
+            worker.rounds,
+            worker.samples,
+            show(worker.stake),
+            if worker.active { "active" } else { "dropped or gone" }
+        ));
+        if total > 0 {
+            let share = portion(pot, worker.samples, total)?;
+            lines.push(format!(
+                "Of the workers' {} its part is {} / {total} = {}, rounded down.",
+                show(pot),
+                worker.samples,
+                show(share)
+            ));
+        }
+    }
+    if let Some(evaluator) = job.evaluators.iter().find(|e| e.address == address) {
+        lines.push(format!(
+            "{address} was drawn by lot, weighted by bond, to evaluate job {}.",
+            job.id
+        ));
+        lines.push(match &evaluator.attestation {
+            Some(a) if a.accepted => format!(
+                "It scored {} ppm, within {} of the median {}; its part of {} is 1 / {}.",
+                a.score_ppm,
+                params.tolerance_ppm,
+                job.score_ppm,
+                show(evaluators_pot),
+                job.evaluators.len()
+            ),
+            Some(a) if job.closed_at > 0 => format!(
+                "It scored {} ppm, more than {} away from the median {}, and is not paid.",
+                a.score_ppm, params.tolerance_ppm, job.score_ppm
+            ),
+            Some(a) => format!("It scored {} ppm.", a.score_ppm),
+            None if job.closed_at > 0 => "It revealed no score in time and is not paid.".to_string(),
+            None => "It has revealed no score yet.".to_string(),
+        });
+    }
+    if lines.is_empty() {
+        lines.push(why_not(state, job, spec, &requirements, account)?);
+    }
+    for payment in job.payments.iter().filter(|p| p.recipient == address) {
+        lines.push(format!("It was paid {} ({}).", show(payment.amount), payment.reason));
+    }
+    Ok(lines)
+}
+
+/// Why an account has no part in the job.
+fn why_not(
+    state: &mut State<'_>,
+    job: &Job,
+    spec: &JobSpec,
+    requirements: &trainyard_proto::job::Requirements,
+    account: Address,
+) -> Result<String, Error> {
+    if job.client == account.to_string() {
+        return Ok(format!(
+            "{account} posted job {}; a client does not work for itself.",
+            job.id
+        ));
+    }
+    let Some(node) = NODES.get(state, &account)? else {
+        return Ok(format!(
+            "{account} has no part in job {}: it is not registered.",
+            job.id
+        ));
+    };
+    let reason = if !registry::has_role(&node, Role::Worker) {
+        "it does not have the role of a worker".to_string()
+    } else if job.state() != JobState::Open {
+        format!(
+            "it did not join while the job was open, and now the job is {}",
+            state_name(job.state())
+        )
+    } else if node.reputation < requirements.min_reputation {
+        format!(
+            "its reputation is {}, the job asks for at least {}",
+            node.reputation, requirements.min_reputation
+        )
+    } else if !node.classes.contains(&spec.verification) {
+        format!("it does not offer {}", spec.verification().as_str_name())
+    } else {
+        "nothing on chain keeps it from joining".to_string()
+    };
+    Ok(format!("{account} has no part in job {}: {reason}.", job.id))
+}

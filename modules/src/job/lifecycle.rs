@@ -1,0 +1,361 @@
+//! How a job moves from state to state: when everybody it waits for has answered, or when its deadline has come.
+//!
+//! ```text
+//! OPEN ─workers─► TRAINING(keys) ─granted─► TRAINING(traces) ⇄ TRAINING(merged roots) ─last─► TRAINING(result)
+//!   │                  │                         │                                              │
+//!   ▼                  └──────────► FAILED ◄─────┴──────────────────────────────────────────────┤
+//! CANCELLED                                              SETTLED ◄─ REVEALING ◄─ EVALUATING ◄─ SUBMITTED
+//! ```
+
+use std::collections::BTreeMap;
+
+use trainyard_proto::{
+    address::Address,
+    job::{Artifact, EvaluatorState, Job, JobState, Round, RoundPhase},
+    registry::Role,
+};
+
+use super::{DEADLINES, JOBS, PARAMS, ROUNDS, active, event, round, settle, spec};
+use crate::{
+    context::{Ctx, beacon, draw},
+    error::Error,
+    registry::{self, NODES, has_role},
+};
+
+/// Deadlines handled in one block, at most; what is left over goes in the next.
+const MAX_DUE: usize = 200;
+
+/// Sets the job's deadline `blocks` after this one.
+pub(super) fn set_deadline(ctx: &mut Ctx<'_, '_>, job: &mut Job, blocks: u32) -> Result<(), Error> {
+    clear_deadline(ctx, job)?;
+    job.deadline = ctx.block.height.saturating_add(u64::from(blocks));
+    DEADLINES.set(ctx.state, &(job.deadline, job.id), &true)
+}
+
+pub(super) fn clear_deadline(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    if job.deadline > 0 {
+        DEADLINES.remove(ctx.state, &(job.deadline, job.id))?;
+        job.deadline = 0;
+    }
+    Ok(())
+}
+
+/// Handles the deadlines that have come.
+///
+/// # Errors
+/// The store failed.
+pub fn end_block(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
+    for ((_, id), _) in DEADLINES.before(ctx.state, &(ctx.block.height + 1), MAX_DUE)? {
+        let mut job = super::job(ctx.state, id)?;
+        expire(ctx, &mut job)?;
+        JOBS.set(ctx.state, &id, &job)?;
+    }
+    Ok(())
+}
+
+fn expire(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    match job.state() {
+        JobState::Open => {
+            let need = spec(ctx.state, job.id)?.requirements.unwrap_or_default().min_workers;
+            let found = job.workers.len();
+            if found as u64 >= u64::from(need) {
+                return start(ctx, job);
+            }
+            settle::cancel(ctx, job, &format!("{found} workers joined in time, {need} were needed"))
+        }
+        JobState::Training => match job.round_phase() {
+            RoundPhase::Keys => settle::fail(ctx, job, "the client did not grant the train keys in time"),
+            RoundPhase::Train => {
+                let round = round(ctx.state, job.id, job.round)?;
+                for worker in &mut job.workers {
+                    if worker.active && !round.commits.iter().any(|c| c.worker == worker.address) {
+                        worker.active = false;
+                        ctx.emit(dropped(job.id, &worker.address, "no trace before the deadline"));
+                    }
+                }
+                if round.commits.is_empty() {
+                    return settle::fail(ctx, job, "no worker committed a trace in time");
+                }
+                begin_merge(ctx, job)
+            }
+            RoundPhase::Merge => {
+                let round = round(ctx.state, job.id, job.round)?;
+                close_round(ctx, job, round)
+            }
+            RoundPhase::Submit | RoundPhase::Unspecified => {
+                let round = round(ctx.state, job.id, job.round)?;
+                take_result(ctx, job, &round)
+            }
+        },
+        JobState::Submitted => settle::skip_scoring(ctx, job, "the client did not grant the test keys in time"),
+        JobState::Evaluating => {
+            if job.evaluators.iter().all(|e| e.commitment.is_empty()) {
+                return settle::skip_scoring(ctx, job, "no evaluator committed a score in time");
+            }
+            begin_reveal(ctx, job)
+        }
+        JobState::Revealing => settle::settle(ctx, job),
+        JobState::Unspecified | JobState::Settled | JobState::Cancelled | JobState::Failed => {
+            Err(Error::fatal(format!("job {} is over and has a deadline", job.id)))
+        }
+    }
+}
+
+fn dropped(job: u64, worker: &str, reason: &str) -> crate::context::Event {
+    event("job_worker_dropped", job)
+        .with("worker", worker)
+        .with("reason", reason)
+}
+
+/// Leaves OPEN: draws the evaluators and opens the first round.
+pub(super) fn start(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    let spec = spec(ctx.state, job.id)?;
+    let need = spec.requirements.unwrap_or_default().evaluators;
+    let drawn = draw_evaluators(ctx, job, need)?;
+    if drawn.len() as u64 != u64::from(need) {
+        let reason = format!("{} evaluators may judge this job, {need} are needed", drawn.len());
+        return settle::cancel(ctx, job, &reason);
+    }
+    for evaluator in drawn {
+        registry::engage(ctx.state, &evaluator)?;
+        job.evaluators.push(EvaluatorState {
+            address: evaluator.to_string(),
+            ..EvaluatorState::default()
+        });
+        ctx.emit(event("job_evaluator_drawn", job.id).with("evaluator", evaluator));
+    }
+    job.set_state(JobState::Training);
+    ctx.emit(event("job_started", job.id).with("workers", job.workers.len()));
+    if spec.train.is_some_and(|t| t.encrypted) {
+        job.set_round_phase(RoundPhase::Keys);
+        return set_deadline(ctx, job, spec.deadlines.unwrap_or_default().grant);
+    }
+    open_round(ctx, job, 0)
+}
+
+/// Draws evaluators by bond, never the client, a worker of the job, or a node of one of their operators.
+fn draw_evaluators(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<Address>, Error> {
+    let nodes = NODES.all(ctx.state)?;
+    let mut barred = vec![job.client.clone()];
+    for worker in &job.workers {
+        barred.push(worker.address.clone());
+        let operator = nodes
+            .iter()
+            .find(|(_, n)| n.owner == worker.address)
+            .map(|(_, n)| n.operator.clone());
+        barred.extend(operator);
+    }
+    let candidates: Vec<(Address, u64)> = nodes
+        .iter()
+        .filter(|(_, n)| has_role(n, Role::Evaluator) && !barred.contains(&n.owner) && !barred.contains(&n.operator))
+        .map(|(owner, n)| (*owner, n.bond))
+        .collect();
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    Ok(draw(&beacon(ctx.state)?, &job.id.to_be_bytes(), &candidates, count))
+}
+
+fn open_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, number: u32) -> Result<(), Error> {
+    let beacon = beacon(ctx.state)?.to_vec();
+    job.round = number;
+    job.round_beacon.clone_from(&beacon);
+    job.set_round_phase(RoundPhase::Train);
+    let opened = Round {
+        job_id: job.id,
+        round: number,
+        start_root: job.round_root.clone(),
+        beacon,
+        workers: active(job).map(|w| w.address.clone()).collect(),
+        opened_at: ctx.block.height,
+        ..Round::default()
+    };
+    ROUNDS.set(ctx.state, &(job.id, number), &opened)?;
+    ctx.emit(
+        event("job_round_opened", job.id)
+            .with("round", number)
+            .with("workers", opened.workers.len()),
+    );
+    let blocks = spec(ctx.state, job.id)?.deadlines.unwrap_or_default().round;
+    set_deadline(ctx, job, blocks)
+}
+
+/// After a grant: goes on when everybody has a key.
+pub(super) fn after_grant(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    match job.state() {
+        JobState::Training if active(job).all(|w| w.key_granted) => open_round(ctx, job, 0),
+        JobState::Submitted if job.evaluators.iter().all(|e| e.key_granted) => begin_evaluation(ctx, job),
+        _ => Ok(()),
+    }
+}
+
+/// After a worker is gone: the others may be complete without it.
+pub(super) fn after_drop(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    if active(job).next().is_none() {
+        return settle::fail(ctx, job, "every worker has left or was dropped");
+    }
+    match job.round_phase() {
+        RoundPhase::Keys => after_grant(ctx, job),
+        phase => {
+            let round = round(ctx.state, job.id, job.round)?;
+            match phase {
+                RoundPhase::Train => after_commit(ctx, job, &round),
+                RoundPhase::Merge => after_vote(ctx, job, round),
+                _ => after_submission(ctx, job, &round),
+            }
+        }
+    }
+}
+
+/// After a trace: merging begins when every active worker has committed one.
+pub(super) fn after_commit(ctx: &mut Ctx<'_, '_>, job: &mut Job, round: &Round) -> Result<(), Error> {
+    let complete = active(job).all(|w| round.commits.iter().any(|c| c.worker == w.address));
+    if complete { begin_merge(ctx, job) } else { Ok(()) }
+}
+
+fn begin_merge(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    job.set_round_phase(RoundPhase::Merge);
+    ctx.emit(event("job_round_committed", job.id).with("round", job.round));
+    let blocks = spec(ctx.state, job.id)?.deadlines.unwrap_or_default().round;
+    set_deadline(ctx, job, blocks)
+}
+
+/// After a merged root: the round closes when every active worker has stated one.
+pub(super) fn after_vote(ctx: &mut Ctx<'_, '_>, job: &mut Job, round: Round) -> Result<(), Error> {
+    let complete = active(job).all(|w| round.votes.iter().any(|v| v.worker == w.address));
+    if complete { close_round(ctx, job, round) } else { Ok(()) }
+}
+
+/// The value that more than half of `votes` name.
+fn majority<T: Ord + Clone>(votes: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    let mut total = 0;
+    for vote in votes {
+        *counts.entry(vote).or_default() += 1;
+        total += 1;
+    }
+    counts
+        .into_iter()
+        .find(|(_, count)| count * 2 > total)
+        .map(|(value, _)| value)
+}
+
+/// Closes a round on the root that the majority of those who stated one agree on. Who stated another is dropped: without
+/// audits (still to come) the majority is the judge.
+fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result<(), Error> {
+    let Some(root) = majority(round.votes.iter().map(|v| v.end_root.clone())) else {
+        return settle::fail(
+            ctx,
+            job,
+            "no merged root was stated by a majority of the workers in time",
+        );
+    };
+    for worker in &mut job.workers {
+        if let Some(commit) = round.commits.iter().find(|c| c.worker == worker.address) {
+            worker.samples = worker.samples.saturating_add(commit.samples);
+            worker.rounds += 1;
+        }
+        let vote = round.votes.iter().find(|v| v.worker == worker.address);
+        if worker.active && vote.is_some_and(|v| v.end_root != root) {
+            worker.active = false;
+            ctx.emit(dropped(
+                job.id,
+                &worker.address,
+                "its merged root is not the majority's",
+            ));
+        }
+    }
+    ctx.emit(
+        event("job_round_closed", job.id)
+            .with("round", job.round)
+            .with("end_root", hex::encode(&root)),
+    );
+    round.end_root.clone_from(&root);
+    round.closed_at = ctx.block.height;
+    ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
+    job.round_root = root;
+    let spec = spec(ctx.state, job.id)?;
+    if job.round + 1 < spec.rounds {
+        return open_round(ctx, job, job.round + 1);
+    }
+    job.set_round_phase(RoundPhase::Submit);
+    set_deadline(ctx, job, spec.deadlines.unwrap_or_default().submit)
+}
+
+/// After a result: it is taken when every active worker has submitted one.
+pub(super) fn after_submission(ctx: &mut Ctx<'_, '_>, job: &mut Job, round: &Round) -> Result<(), Error> {
+    let complete = active(job).all(|w| round.submissions.iter().any(|s| s.worker == w.address));
+    if complete { take_result(ctx, job, round) } else { Ok(()) }
+}
+
+/// Takes the artifact that the majority of the submissions name. Its state root is the agreed one already.
+fn take_result(ctx: &mut Ctx<'_, '_>, job: &mut Job, round: &Round) -> Result<(), Error> {
+    let named = round.submissions.iter().filter_map(|s| s.artifact.as_ref());
+    let Some((model_sha256, model_cid)) = majority(named.map(|a| (a.model_sha256.clone(), a.model_cid.clone()))) else {
+        return settle::fail(
+            ctx,
+            job,
+            "no artifact was submitted by a majority of the workers in time",
+        );
+    };
+    ctx.emit(
+        event("job_submitted", job.id)
+            .with("model_cid", &model_cid)
+            .with("model_sha256", hex::encode(&model_sha256)),
+    );
+    job.artifact = Some(Artifact {
+        model_cid,
+        model_sha256,
+        state_root: job.round_root.clone(),
+    });
+    job.set_round_phase(RoundPhase::Unspecified);
+    let spec = spec(ctx.state, job.id)?;
+    if spec.test.is_some_and(|t| t.encrypted) {
+        job.set_state(JobState::Submitted);
+        return set_deadline(ctx, job, spec.deadlines.unwrap_or_default().grant);
+    }
+    begin_evaluation(ctx, job)
+}
+
+fn begin_evaluation(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    job.set_state(JobState::Evaluating);
+    ctx.emit(event("job_evaluating", job.id));
+    let blocks = PARAMS.get(ctx.state)?.commit_blocks;
+    set_deadline(ctx, job, blocks)
+}
+
+/// After a commitment: scores are revealed when every evaluator has committed to one.
+pub(super) fn after_evaluation_commit(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    if job.evaluators.iter().any(|e| e.commitment.is_empty()) {
+        Ok(())
+    } else {
+        begin_reveal(ctx, job)
+    }
+}
+
+fn begin_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    job.set_state(JobState::Revealing);
+    ctx.emit(event("job_revealing", job.id));
+    let blocks = PARAMS.get(ctx.state)?.reveal_blocks;
+    set_deadline(ctx, job, blocks)
+}
+
+/// After a reveal: the job settles when everybody who committed has revealed.
+pub(super) fn after_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    let waiting = job
+        .evaluators
+        .iter()
+        .any(|e| !e.commitment.is_empty() && e.attestation.is_none());
+    if waiting { Ok(()) } else { settle::settle(ctx, job) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::majority;
+
+    #[test]
+    fn only_more_than_half_is_a_majority() {
+        assert_eq!(majority([1, 1, 2].into_iter()), Some(1));
+        assert_eq!(majority([1, 2].into_iter()), None);
+        assert_eq!(majority([7].into_iter()), Some(7));
+        assert_eq!(majority(std::iter::empty::<u8>()), None);
+    }
+}

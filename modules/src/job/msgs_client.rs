@@ -1,0 +1,219 @@
+//! What a client sends.
+
+use trainyard_proto::{
+    address::Address,
+    coin::{DENOM, parse_utrain},
+    job::{
+        DataSplit, Job, JobState, MsgCancelJob, MsgCancelJobResponse, MsgGrantKeys, MsgGrantKeysResponse, MsgPostJob,
+        MsgPostJobResponse, RoundPhase,
+    },
+};
+
+use super::{
+    GRANTS, JOBS, JobError, LAST_ID, PARAMS, SPECS, check_spec, event, job, job_in,
+    lifecycle::{self, set_deadline},
+    phase_name, portion, settle, state_name,
+};
+use crate::{
+    bank::{self, transfer},
+    context::{Ctx, Handler},
+    error::Error,
+};
+
+/// Longest sealed key, bytes: 32 of encapsulation, 32 of key, 16 of tag, and room for other suites.
+const MAX_SEALED: usize = 256;
+
+impl Handler for MsgPostJob {
+    type Response = MsgPostJobResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.client.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let missing = || JobError::Bound {
+            what: "spec",
+            found: "missing".into(),
+            bound: "one".into(),
+        };
+        self.spec.as_ref().ok_or_else(missing)?;
+        if parse_utrain(self.budget.as_ref())? == 0 {
+            let (found, bound) = ("0utrain".into(), "more than nothing".into());
+            return Err(JobError::Bound {
+                what: "budget",
+                found,
+                bound,
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgPostJobResponse, Error> {
+        let client = self.signer()?;
+        let spec = self.spec.clone().unwrap_or_default();
+        let params = PARAMS.get(ctx.state)?;
+        check_spec(&spec, &params)?;
+        let budget = parse_utrain(self.budget.as_ref())?;
+        if budget < params.min_budget {
+            let (found, bound) = (
+                format!("{budget}utrain"),
+                format!("at least {}utrain", params.min_budget),
+            );
+            return Err(JobError::Bound {
+                what: "budget",
+                found,
+                bound,
+            }
+            .into());
+        }
+        let posting_fee = portion(budget, params.posting_fee_bp.into(), 10_000)?;
+        transfer(ctx, client, Address::of_module(bank::FEE_COLLECTOR), posting_fee)?;
+        transfer(ctx, client, Address::of_module(bank::ESCROW), budget)?;
+        let id = LAST_ID.get(ctx.state)? + 1;
+        LAST_ID.set(ctx.state, &id)?;
+        SPECS.set(ctx.state, &id, &spec)?;
+        let mut job = Job {
+            id,
+            client: client.to_string(),
+            state: JobState::Open.into(),
+            budget,
+            posted_at: ctx.block.height,
+            round_root: spec.start_root.clone(),
+            posting_fee,
+            ..Job::default()
+        };
+        set_deadline(ctx, &mut job, spec.deadlines.unwrap_or_default().open)?;
+        JOBS.set(ctx.state, &id, &job)?;
+        ctx.emit(
+            event("job_posted", id)
+                .with("client", client)
+                .with("budget", format!("{budget}{DENOM}")),
+        );
+        Ok(MsgPostJobResponse { job_id: id })
+    }
+}
+
+/// The job, which must belong to `sender`.
+fn check_client(job: &Job, sender: Address) -> Result<(), Error> {
+    if job.client == sender.to_string() {
+        return Ok(());
+    }
+    Err(JobError::NotClient {
+        job: job.id,
+        client: job.client.clone(),
+        sender,
+    }
+    .into())
+}
+
+impl Handler for MsgCancelJob {
+    type Response = MsgCancelJobResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.client.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgCancelJobResponse, Error> {
+        let found = job(ctx.state, self.job_id)?;
+        check_client(&found, self.signer()?)?;
+        let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
+        settle::cancel(ctx, &mut job, "cancelled by its client")?;
+        JOBS.set(ctx.state, &job.id, &job)?;
+        Ok(MsgCancelJobResponse {})
+    }
+}
+
+impl Handler for MsgGrantKeys {
+    type Response = MsgGrantKeysResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.client.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let bad = |what, found: String, bound: &str| {
+            Error::from(JobError::Bound {
+                what,
+                found,
+                bound: bound.into(),
+            })
+        };
+        if !matches!(self.split(), DataSplit::Train | DataSplit::Test) {
+            return Err(bad("split", self.split.to_string(), "1 (train) or 2 (test)"));
+        }
+        if self.grants.is_empty() || self.grants.len() > 256 {
+            return Err(bad("number of grants", self.grants.len().to_string(), "1 to 256"));
+        }
+        for grant in &self.grants {
+            grant.recipient.parse::<Address>()?;
+            let length = grant.sealed_key.len();
+            if length == 0 || length > MAX_SEALED {
+                return Err(bad("length of a sealed key", length.to_string(), "1 to 256 bytes"));
+            }
+        }
+        Ok(())
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgGrantKeysResponse, Error> {
+        let mut job = job(ctx.state, self.job_id)?;
+        check_client(&job, self.signer()?)?;
+        let train = self.split() == DataSplit::Train;
+        let (need, role) = if train {
+            (JobState::Training, "active worker")
+        } else {
+            (JobState::Submitted, "evaluator")
+        };
+        if job.state() != need {
+            let (found, need) = (state_name(job.state()), state_name(need));
+            return Err(JobError::State {
+                job: job.id,
+                found,
+                need,
+            }
+            .into());
+        }
+        if train && job.round_phase() != RoundPhase::Keys {
+            let (expected, found) = (phase_name(job.round_phase()), phase_name(RoundPhase::Keys));
+            return Err(JobError::Phase {
+                job: job.id,
+                expected,
+                found,
+            }
+            .into());
+        }
+        for grant in &self.grants {
+            let granted = if train {
+                job.workers
+                    .iter_mut()
+                    .find(|w| w.active && w.address == grant.recipient)
+                    .map(|w| &mut w.key_granted)
+            } else {
+                job.evaluators
+                    .iter_mut()
+                    .find(|e| e.address == grant.recipient)
+                    .map(|e| &mut e.key_granted)
+            };
+            let recipient = || JobError::Recipient {
+                job: self.job_id,
+                recipient: grant.recipient.clone(),
+                role,
+            };
+            *granted.ok_or_else(recipient)? = true;
+            let split = u32::try_from(self.split).unwrap_or(0);
+            GRANTS.set(ctx.state, &(job.id, split, grant.recipient.parse()?), &grant.sealed_key)?;
+        }
+        ctx.emit(
+            event("job_keys_granted", job.id)
+                .with("split", if train { "train" } else { "test" })
+                .with("recipients", self.grants.len()),
+        );
+        lifecycle::after_grant(ctx, &mut job)?;
+        JOBS.set(ctx.state, &job.id, &job)?;
+        Ok(MsgGrantKeysResponse {})
+    }
+}

@@ -1,0 +1,342 @@
+//! What a worker sends.
+
+use trainyard_proto::{
+    address::Address,
+    coin::DENOM,
+    job::{
+        Job, JobState, MsgCommitTrace, MsgCommitTraceResponse, MsgJoinJob, MsgJoinJobResponse, MsgLeaveJob,
+        MsgLeaveJobResponse, MsgRoundResult, MsgRoundResultResponse, MsgSubmitResult, MsgSubmitResultResponse,
+        RoundPhase, RoundVote, Submission, TraceCommit, WorkerState,
+    },
+    prost::Message,
+    registry::Role,
+};
+
+use super::{
+    COMMIT_LOG, JOBS, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, event, job, job_in, lifecycle, phase_name,
+    portion, pots, round, spec, spec::check_32, spec::check_cid, state_name,
+};
+use crate::{
+    bank::{self, transfer},
+    context::{Ctx, Handler},
+    error::Error,
+    registry,
+};
+
+impl Handler for MsgJoinJob {
+    type Response = MsgJoinJobResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.worker.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgJoinJobResponse, Error> {
+        let worker = self.signer()?;
+        let node = registry::node_with_role(ctx.state, &worker, Role::Worker)?;
+        let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
+        let spec = spec(ctx.state, job.id)?;
+        let verification = spec.verification();
+        let requirements = spec.requirements.unwrap_or_default();
+        if job.workers.iter().any(|w| w.address == self.worker) {
+            return Err(JobError::Joined { job: job.id, worker }.into());
+        }
+        if job.workers.len() as u64 >= u64::from(requirements.max_workers) {
+            return Err(JobError::Full {
+                job: job.id,
+                max: requirements.max_workers,
+            }
+            .into());
+        }
+        let unfit = |reason: String| {
+            Error::from(JobError::Unfit {
+                job: self.job_id,
+                worker,
+                reason,
+            })
+        };
+        if node.reputation < requirements.min_reputation {
+            let (has, needs) = (node.reputation, requirements.min_reputation);
+            return Err(unfit(format!(
+                "its reputation is {has}, the job asks for at least {needs}"
+            )));
+        }
+        if !node.classes.contains(&verification.into()) {
+            return Err(unfit(format!("it does not offer {}", verification.as_str_name())));
+        }
+        if job.client == node.owner || job.client == node.operator {
+            return Err(unfit("a client does not work for itself".into()));
+        }
+        let params = PARAMS.get(ctx.state)?;
+        let pot = pots(&params, job.budget)?.0;
+        let stake = portion(pot, params.stake_multiple.into(), requirements.max_workers.into())?;
+        transfer(ctx, worker, Address::of_module(bank::ESCROW), stake)?;
+        registry::engage(ctx.state, &worker)?;
+        job.workers.push(WorkerState {
+            address: self.worker.clone(),
+            stake,
+            active: true,
+            ..WorkerState::default()
+        });
+        ctx.emit(
+            event("job_joined", job.id)
+                .with("worker", worker)
+                .with("stake", format!("{stake}{DENOM}")),
+        );
+        if job.workers.len() as u64 == u64::from(requirements.max_workers) {
+            lifecycle::start(ctx, &mut job)?;
+        }
+        JOBS.set(ctx.state, &job.id, &job)?;
+        Ok(MsgJoinJobResponse { stake })
+    }
+}
+
+impl Handler for MsgLeaveJob {
+    type Response = MsgLeaveJobResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.worker.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgLeaveJobResponse, Error> {
+        let worker = self.signer()?;
+        let mut job = job(ctx.state, self.job_id)?;
+        let position = active_position(&job, worker)?;
+        match job.state() {
+            JobState::Open => {
+                let left = job.workers.remove(position);
+                transfer(ctx, Address::of_module(bank::ESCROW), worker, left.stake)?;
+                registry::disengage(ctx.state, &worker, None)?;
+            }
+            JobState::Training => {
+                job.workers[position].active = false;
+                lifecycle::after_drop(ctx, &mut job)?;
+            }
+            state => {
+                let need = "open or training";
+                return Err(JobError::State {
+                    job: job.id,
+                    found: state_name(state),
+                    need,
+                }
+                .into());
+            }
+        }
+        ctx.emit(event("job_left", job.id).with("worker", worker));
+        JOBS.set(ctx.state, &job.id, &job)?;
+        Ok(MsgLeaveJobResponse {})
+    }
+}
+
+fn active_position(job: &Job, worker: Address) -> Result<usize, Error> {
+    let address = worker.to_string();
+    let found = job.workers.iter().position(|w| w.active && w.address == address);
+    Ok(found.ok_or(JobError::NotWorker { job: job.id, worker })?)
+}
+
+/// The job, which must be training and wait for `phase`, with `worker` an active worker of it.
+fn working(ctx: &mut Ctx<'_, '_>, id: u64, worker: Address, phase: RoundPhase) -> Result<Job, Error> {
+    let found = job(ctx.state, id)?;
+    active_position(&found, worker)?;
+    let job = job_in(ctx.state, id, JobState::Training)?;
+    if job.round_phase() != phase {
+        let (expected, found) = (phase_name(job.round_phase()), phase_name(phase));
+        return Err(JobError::Phase {
+            job: id,
+            expected,
+            found,
+        }
+        .into());
+    }
+    Ok(job)
+}
+
+fn check_round(job: &Job, found: u32) -> Result<(), Error> {
+    if job.round == found {
+        Ok(())
+    } else {
+        Err(JobError::Round {
+            job: job.id,
+            expected: job.round,
+            found,
+        }
+        .into())
+    }
+}
+
+fn check_root(what: &'static str, found: &[u8], expected: &[u8]) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(JobError::Root {
+        what,
+        found: hex::encode(found),
+        expected: hex::encode(expected),
+    }
+    .into())
+}
+
+impl Handler for MsgCommitTrace {
+    type Response = MsgCommitTraceResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.worker.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        check_32("start root", &self.start_root)?;
+        check_32("trace root", &self.trace_root)?;
+        check_32("delta root", &self.delta_root)?;
+        check_cid("delta CID", &self.delta_cid)
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgCommitTraceResponse, Error> {
+        let worker = self.signer()?;
+        let mut job = working(ctx, self.job_id, worker, RoundPhase::Train)?;
+        check_round(&job, self.round)?;
+        check_root("start root", &self.start_root, &job.round_root)?;
+        let spec = spec(ctx.state, job.id)?;
+        let task = spec.task.unwrap_or_default();
+        let most = u64::from(task.batch_size) * u64::from(task.local_steps);
+        if self.samples == 0 || self.samples > most {
+            let (found, bound) = (self.samples.to_string(), format!("1 to {most}"));
+            return Err(JobError::Bound {
+                what: "number of samples",
+                found,
+                bound,
+            }
+            .into());
+        }
+        let mut round = round(ctx.state, job.id, job.round)?;
+        if round.commits.iter().any(|c| c.worker == self.worker) {
+            return Err(JobError::Twice {
+                job: job.id,
+                round: job.round,
+                worker,
+                what: "trace",
+            }
+            .into());
+        }
+        round.commits.push(TraceCommit {
+            worker: self.worker.clone(),
+            start_root: self.start_root.clone(),
+            trace_root: self.trace_root.clone(),
+            delta_root: self.delta_root.clone(),
+            delta_cid: self.delta_cid.clone(),
+            samples: self.samples,
+            height: ctx.block.height,
+        });
+        ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
+        let logged = LOG_COMMITS.get(ctx.state)?;
+        COMMIT_LOG.set(ctx.state, &logged, &self.encode_to_vec())?;
+        LOG_COMMITS.set(ctx.state, &(logged + 1))?;
+        let units = LOG_UNITS
+            .get(ctx.state)?
+            .saturating_add(spec.macs_per_sample.saturating_mul(self.samples));
+        LOG_UNITS.set(ctx.state, &units)?;
+        ctx.emit(
+            event("job_trace_committed", job.id)
+                .with("round", job.round)
+                .with("worker", worker)
+                .with("samples", self.samples)
+                .with("delta_cid", &self.delta_cid),
+        );
+        lifecycle::after_commit(ctx, &mut job, &round)?;
+        JOBS.set(ctx.state, &job.id, &job)?;
+        Ok(MsgCommitTraceResponse {})
+    }
+}
+
+impl Handler for MsgRoundResult {
+    type Response = MsgRoundResultResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.worker.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        check_32("end root", &self.end_root)
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgRoundResultResponse, Error> {
+        let worker = self.signer()?;
+        let mut job = working(ctx, self.job_id, worker, RoundPhase::Merge)?;
+        check_round(&job, self.round)?;
+        let mut round = round(ctx.state, job.id, job.round)?;
+        if round.votes.iter().any(|v| v.worker == self.worker) {
+            return Err(JobError::Twice {
+                job: job.id,
+                round: job.round,
+                worker,
+                what: "merged root",
+            }
+            .into());
+        }
+        round.votes.push(RoundVote {
+            worker: self.worker.clone(),
+            end_root: self.end_root.clone(),
+        });
+        ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
+        ctx.emit(
+            event("job_round_result", job.id)
+                .with("round", job.round)
+                .with("worker", worker)
+                .with("end_root", hex::encode(&self.end_root)),
+        );
+        lifecycle::after_vote(ctx, &mut job, round)?;
+        JOBS.set(ctx.state, &job.id, &job)?;
+        Ok(MsgRoundResultResponse {})
+    }
+}
+
+impl Handler for MsgSubmitResult {
+    type Response = MsgSubmitResultResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.worker.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        let artifact = self.artifact.clone().unwrap_or_default();
+        check_cid("model CID", &artifact.model_cid)?;
+        check_32("model SHA-256", &artifact.model_sha256)?;
+        check_32("state root", &artifact.state_root)
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgSubmitResultResponse, Error> {
+        let worker = self.signer()?;
+        let mut job = working(ctx, self.job_id, worker, RoundPhase::Submit)?;
+        let artifact = self.artifact.clone().unwrap_or_default();
+        check_root("state root", &artifact.state_root, &job.round_root)?;
+        let mut round = round(ctx.state, job.id, job.round)?;
+        if round.submissions.iter().any(|s| s.worker == self.worker) {
+            return Err(JobError::Twice {
+                job: job.id,
+                round: job.round,
+                worker,
+                what: "result",
+            }
+            .into());
+        }
+        ctx.emit(
+            event("job_result_submitted", job.id)
+                .with("worker", worker)
+                .with("model_cid", &artifact.model_cid),
+        );
+        round.submissions.push(Submission {
+            worker: self.worker.clone(),
+            artifact: Some(artifact),
+        });
+        ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
+        lifecycle::after_submission(ctx, &mut job, &round)?;
+        JOBS.set(ctx.state, &job.id, &job)?;
+        Ok(MsgSubmitResultResponse {})
+    }
+}

@@ -1,0 +1,232 @@
+//! What a client may ask for. The chain sees no data and no graph: it bounds every number here, and workers check the rest
+//! (graph, manifest, roots) before they join.
+
+use trainyard_proto::{
+    job::{DataRef, Deadlines, JobSpec, Optimizer, Paradigm, Params, Provider, Requirements, Task},
+    registry::VerificationClass,
+};
+
+use super::JobError;
+use crate::error::Error;
+
+fn bad(what: &'static str, found: impl ToString, bound: impl Into<String>) -> Error {
+    let found: String = found.to_string().chars().take(100).collect();
+    JobError::Bound {
+        what,
+        found,
+        bound: bound.into(),
+    }
+    .into()
+}
+
+fn within(what: &'static str, found: u64, low: u64, high: u64) -> Result<(), Error> {
+    if (low..=high).contains(&found) {
+        Ok(())
+    } else {
+        Err(bad(what, found, format!("{low} to {high}")))
+    }
+}
+
+fn one_of(what: &'static str, found: &str, allowed: &[&str]) -> Result<(), Error> {
+    if allowed.contains(&found) {
+        Ok(())
+    } else {
+        Err(bad(what, format!("{found:?}"), format!("one of {allowed:?}")))
+    }
+}
+
+/// Checks the form of a CID: the chain cannot fetch it, but it refuses what cannot be one.
+pub(super) fn check_cid(what: &'static str, cid: &str) -> Result<(), Error> {
+    if (46..=120).contains(&cid.len()) && cid.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        Ok(())
+    } else {
+        Err(bad(what, format!("{cid:?}"), "a CID of 46 to 120 letters and digits"))
+    }
+}
+
+pub(super) fn check_32(what: &'static str, bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() == 32 {
+        Ok(())
+    } else {
+        Err(bad(what, format!("{} bytes", bytes.len()), "32 bytes"))
+    }
+}
+
+/// A decimal number as hyper-parameters are written: digits, one point, an exponent; bounded in length. Whether it fits the
+/// optimizer is the engine's to say.
+fn check_decimal(what: &'static str, text: &str, needed: bool) -> Result<(), Error> {
+    if text.is_empty() && !needed {
+        return Ok(());
+    }
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    let exponent_digits = exponent.strip_prefix('-').unwrap_or(exponent);
+    let ok = text.len() <= 24
+        && digits(whole)
+        && digits(fraction)
+        && !(whole.is_empty() && fraction.is_empty())
+        && digits(exponent_digits)
+        && (1..=2).contains(&exponent_digits.len());
+    if ok {
+        Ok(())
+    } else {
+        Err(bad(
+            what,
+            format!("{text:?}"),
+            "a decimal number of at most 24 characters, not negative",
+        ))
+    }
+}
+
+fn check_task(task: &Task) -> Result<(), Error> {
+    let Task {
+        loss,
+        metric,
+        optimizer,
+        batch_size,
+        local_steps,
+        seed: _,
+    } = task;
+    one_of("loss", loss, &["cross_entropy", "mse"])?;
+    one_of("metric", metric, &["accuracy"])?;
+    within("batch size", u64::from(*batch_size), 1, 65_536)?;
+    within("local steps", u64::from(*local_steps), 1, 100_000)?;
+    let optimizer = optimizer.as_ref().ok_or_else(|| bad("optimizer", "missing", "one"))?;
+    let Optimizer {
+        name,
+        learning_rate,
+        momentum,
+        weight_decay,
+        nesterov: _,
+        beta1,
+        beta2,
+        epsilon,
+    } = optimizer;
+    one_of("optimizer", name, &["sgd", "adam", "adamw"])?;
+    check_decimal("learning rate", learning_rate, true)?;
+    let rest = [
+        ("momentum", momentum),
+        ("weight decay", weight_decay),
+        ("beta1", beta1),
+        ("beta2", beta2),
+    ];
+    for (what, text) in rest.into_iter().chain([("epsilon", epsilon)]) {
+        check_decimal(what, text, false)?;
+    }
+    Ok(())
+}
+
+fn check_data(what: &'static str, data: Option<&DataRef>) -> Result<(), Error> {
+    let data = data.ok_or_else(|| bad(what, "missing", "a dataset"))?;
+    let DataRef {
+        manifest_cid,
+        plaintext_root,
+        samples,
+        encrypted: _,
+    } = data;
+    check_cid(what, manifest_cid)?;
+    check_32(what, plaintext_root)?;
+    within("number of samples", *samples, 1, 1 << 32)
+}
+
+/// Checks a spec against the parameters.
+///
+/// # Errors
+/// The first field that is out of bounds, with its value and the bound.
+pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
+    let JobSpec {
+        name,
+        model_cid,
+        start_cid,
+        start_root,
+        task,
+        train,
+        test,
+        provider,
+        paradigm: _,
+        verification: _,
+        requirements,
+        rounds,
+        deadlines,
+        partial_share_bp,
+        macs_per_sample,
+    } = spec;
+    if name.len() > 128 {
+        return Err(bad("name", format!("{} bytes", name.len()), "at most 128 bytes"));
+    }
+    check_cid("model CID", model_cid)?;
+    if !start_cid.is_empty() {
+        check_cid("start weights' CID", start_cid)?;
+    }
+    check_32("start root", start_root)?;
+    check_task(task.as_ref().ok_or_else(|| bad("task", "missing", "one"))?)?;
+    check_data("training data", train.as_ref())?;
+    check_data("test data", test.as_ref())?;
+    let Provider { peer_id, addresses } = provider.as_ref().ok_or_else(|| bad("provider", "missing", "a peer"))?;
+    within("provider's peer id length", peer_id.len() as u64, 32, 96)?;
+    if addresses.len() > 8 || addresses.iter().any(|a| a.len() > 128) {
+        return Err(bad(
+            "provider's addresses",
+            addresses.len(),
+            "at most 8 of at most 128 bytes each",
+        ));
+    }
+    if spec.paradigm() != Paradigm::Federated {
+        return Err(bad(
+            "paradigm",
+            spec.paradigm().as_str_name(),
+            "PARADIGM_FEDERATED (the only one so far)",
+        ));
+    }
+    if !matches!(
+        spec.verification(),
+        VerificationClass::Pinned | VerificationClass::Tolerant
+    ) {
+        let bound = "VERIFICATION_CLASS_PINNED or VERIFICATION_CLASS_TOLERANT (no exact engine yet)";
+        return Err(bad("verification class", spec.verification().as_str_name(), bound));
+    }
+    let Requirements {
+        min_workers,
+        max_workers,
+        evaluators,
+        gpus,
+        gpu_memory_mib: _,
+        min_reputation,
+        subnet,
+    } = requirements
+        .as_ref()
+        .ok_or_else(|| bad("requirements", "missing", "some"))?;
+    within("max workers", u64::from(*max_workers), 1, u64::from(params.max_workers))?;
+    within("min workers", u64::from(*min_workers), 1, u64::from(*max_workers))?;
+    within(
+        "evaluators",
+        u64::from(*evaluators),
+        1,
+        u64::from(params.max_evaluators),
+    )?;
+    within("GPUs", u64::from(*gpus), 0, 64)?;
+    within("minimum reputation", u64::from(*min_reputation), 0, 100)?;
+    if subnet.len() > 32 {
+        return Err(bad("subnet tag", format!("{} bytes", subnet.len()), "at most 32 bytes"));
+    }
+    within("rounds", u64::from(*rounds), 1, u64::from(params.max_rounds))?;
+    let Deadlines {
+        open,
+        grant,
+        round,
+        submit,
+    } = deadlines.as_ref().ok_or_else(|| bad("deadlines", "missing", "some"))?;
+    let longest = u64::from(params.max_deadline);
+    within("open deadline (blocks)", u64::from(*open), 1, longest)?;
+    within("grant deadline (blocks)", u64::from(*grant), 1, longest)?;
+    within("round deadline (blocks)", u64::from(*round), 1, longest)?;
+    within("submit deadline (blocks)", u64::from(*submit), 1, longest)?;
+    within(
+        "partial-compensation share (basis points)",
+        u64::from(*partial_share_bp),
+        0,
+        10_000,
+    )?;
+    within("multiply-accumulates per sample", *macs_per_sample, 1, 1 << 50)
+}

@@ -1,0 +1,258 @@
+//! What every transaction must satisfy before its messages run.
+//!
+//! In this order: size · canonical encoding · messages known and valid · timeout height · signers · gas limit · fee · public
+//! keys · sequences · signatures. The effects (fee paid, public key kept, sequence raised) stay even when the messages fail.
+
+use sha2::{Digest, Sha256};
+use trainyard_proto::{
+    address::Address,
+    any::Any,
+    coin,
+    cosmos::tx::{
+        signing::v1beta1::SignMode,
+        v1beta1::{AuthInfo, Fee, ModeInfo, SignDoc, SignerInfo, TxBody, TxRaw, mode_info},
+    },
+    prost::Message,
+};
+
+use super::{Mode, router};
+use crate::{
+    auth::ACCOUNTS,
+    bank::{self, transfer},
+    context::{Ctx, Event},
+    crypto,
+    error::{Error, SdkError},
+    gas,
+};
+
+/// Largest transaction, bytes. Room for a post with a long spec; data and models never travel on chain.
+pub const MAX_TX_BYTES: usize = 256 * 1024;
+/// Largest gas limit of one transaction.
+pub const MAX_GAS: u64 = 50_000_000;
+/// Most messages of one transaction.
+pub const MAX_MESSAGES: usize = 64;
+/// Longest memo, bytes.
+const MAX_MEMO: usize = 256;
+
+/// A decoded transaction whose stateless checks have passed.
+pub struct Tx {
+    /// Messages.
+    pub messages: Vec<Any>,
+    /// Who must sign, each once, in the order of their first message.
+    pub signers: Vec<Address>,
+    body: TxBody,
+    auth: AuthInfo,
+    raw: TxRaw,
+    fee: Fee,
+}
+
+fn unparsable(what: &str, error: &dyn std::fmt::Display) -> Error {
+    SdkError::TxDecode(format!("{what}: {error}")).into()
+}
+
+impl Tx {
+    /// Decodes a transaction and checks all that needs no state.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        if bytes.len() > MAX_TX_BYTES {
+            return Err(SdkError::TxTooLarge {
+                found: bytes.len(),
+                max: MAX_TX_BYTES,
+            }
+            .into());
+        }
+        let raw = TxRaw::decode(bytes).map_err(|e| unparsable("tx", &e))?;
+        // Bytes outside of what is signed would give one transaction many hashes.
+        if raw.encode_to_vec() != bytes {
+            return Err(SdkError::TxDecode("tx is not canonically encoded".into()).into());
+        }
+        let body = TxBody::decode(raw.body_bytes.as_slice()).map_err(|e| unparsable("tx body", &e))?;
+        let auth = AuthInfo::decode(raw.auth_info_bytes.as_slice()).map_err(|e| unparsable("auth info", &e))?;
+        if !body.extension_options.is_empty() {
+            return Err(SdkError::UnknownRequest("extension options are not supported".into()).into());
+        }
+        if body.memo.len() > MAX_MEMO {
+            return Err(SdkError::MemoTooLarge {
+                found: body.memo.len(),
+                max: MAX_MEMO,
+            }
+            .into());
+        }
+        let count = body.messages.len();
+        if count == 0 || count > MAX_MESSAGES {
+            let log = format!("tx has {count} messages, expected 1 to {MAX_MESSAGES}");
+            return Err(SdkError::InvalidRequest(log).into());
+        }
+        let mut signers = Vec::new();
+        for message in &body.messages {
+            let signer = (router::find(&message.type_url)?.check)(&message.value)?;
+            if !signers.contains(&signer) {
+                signers.push(signer);
+            }
+        }
+        let fee = auth
+            .fee
+            .clone()
+            .ok_or_else(|| Error::from(SdkError::InvalidRequest("tx has no fee".into())))?;
+        if fee.gas_limit == 0 || fee.gas_limit > MAX_GAS {
+            let log = format!("gas limit is {}, expected 1 to {MAX_GAS}", fee.gas_limit);
+            return Err(SdkError::InvalidRequest(log).into());
+        }
+        if !fee.granter.is_empty()
+            || (!fee.payer.is_empty() && Some(&fee.payer) != signers.first().map(ToString::to_string).as_ref())
+        {
+            let log = "only the first signer pays fees; granters and other payers are not supported";
+            return Err(SdkError::InvalidRequest(log.into()).into());
+        }
+        coin::parse_utrain_list(&fee.amount)?;
+        Ok(Self {
+            messages: body.messages.clone(),
+            signers,
+            body,
+            auth,
+            raw,
+            fee,
+        })
+    }
+
+    /// Gas limit.
+    #[must_use]
+    pub fn gas_limit(&self) -> u64 {
+        self.fee.gas_limit
+    }
+}
+
+/// Verifies signatures; the application remembers verdicts between `CheckTx` and `FinalizeBlock`.
+pub trait Verifier {
+    /// Whether `signature` is one over the SHA-256 digest by the compressed key.
+    fn verify(&self, digest: &[u8; 32], signature: &[u8], public_key: &[u8; 33]) -> bool;
+}
+
+/// Verifies each time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Direct;
+
+impl Verifier for Direct {
+    fn verify(&self, digest: &[u8; 32], signature: &[u8], public_key: &[u8; 33]) -> bool {
+        crypto::verify_digest(digest, signature, public_key)
+    }
+}
+
+/// Checks a decoded transaction against the state and takes its fee. `bytes` is its length.
+///
+/// # Errors
+/// What is wrong; the caller drops the effects then.
+pub fn ante(ctx: &mut Ctx<'_, '_>, tx: &Tx, bytes: usize, mode: Mode, verifier: &dyn Verifier) -> Result<(), Error> {
+    ctx.state
+        .gas
+        .charge(gas::TX_BYTE.saturating_mul(bytes as u64), "tx size")?;
+    let height = ctx.block.height;
+    if tx.body.timeout_height > 0 && height > tx.body.timeout_height {
+        return Err(SdkError::TimeoutHeight {
+            height,
+            timeout: tx.body.timeout_height,
+        }
+        .into());
+    }
+    let (infos, signatures) = (tx.auth.signer_infos.len(), tx.raw.signatures.len());
+    let expected = tx.signers.len();
+    if signatures != expected || infos != expected {
+        let log = format!("tx has {signatures} signatures and {infos} signer infos, its messages need {expected}");
+        return Err(SdkError::Unauthorized(log).into());
+    }
+    let fee = coin::parse_utrain_list(&tx.fee.amount)?;
+    if let Mode::Check {
+        min_gas_price_micro, ..
+    } = mode
+    {
+        let need = required_fee(tx.fee.gas_limit, min_gas_price_micro);
+        if fee < need {
+            return Err(SdkError::InsufficientFee { got: fee, need }.into());
+        }
+    }
+    if let Some(payer) = tx.signers.first() {
+        if ACCOUNTS.get(ctx.state, payer)?.is_none() {
+            return Err(SdkError::UnknownAddress(payer.to_string()).into());
+        }
+        transfer(ctx, *payer, Address::of_module(bank::FEE_COLLECTOR), fee)?;
+        ctx.emit(
+            Event::new("tx")
+                .with("fee", format!("{fee}{}", coin::DENOM))
+                .with("fee_payer", payer),
+        );
+    }
+    for ((signer, info), signature) in tx.signers.iter().zip(&tx.auth.signer_infos).zip(&tx.raw.signatures) {
+        check_signer(ctx, tx, *signer, info, signature, mode, verifier)?;
+    }
+    Ok(())
+}
+
+/// Fee for a gas limit at a price in millionths of a utrain, rounded up.
+#[must_use]
+pub fn required_fee(gas_limit: u64, price_micro: u64) -> u64 {
+    let wide = (u128::from(gas_limit) * u128::from(price_micro)).div_ceil(1_000_000);
+    u64::try_from(wide).unwrap_or(u64::MAX)
+}
+
+fn check_signer(
+    ctx: &mut Ctx<'_, '_>,
+    tx: &Tx,
+    signer: Address,
+    info: &SignerInfo,
+    signature: &[u8],
+    mode: Mode,
+    verifier: &dyn Verifier,
+) -> Result<(), Error> {
+    let single = matches!(
+        &info.mode_info,
+        Some(ModeInfo { sum: Some(mode_info::Sum::Single(single)) }) if single.mode() == SignMode::Direct
+    );
+    if !single && mode != Mode::Simulate {
+        return Err(SdkError::Unauthorized("only SIGN_MODE_DIRECT signatures are supported".into()).into());
+    }
+    let mut account = ACCOUNTS
+        .get(ctx.state, &signer)?
+        .ok_or_else(|| SdkError::UnknownAddress(signer.to_string()))?;
+    if account.pub_key.is_none() {
+        account.pub_key.clone_from(&info.public_key);
+    }
+    let wrong_key = |log: String| Error::from(SdkError::InvalidPubKey(log));
+    let key = account.pub_key.as_ref().and_then(crypto::public_key);
+    match key {
+        Some(key) if Address::from_public_key(&key) != signer => {
+            return Err(wrong_key(format!("public key does not belong to signer {signer}")));
+        }
+        None if mode != Mode::Simulate => {
+            return Err(wrong_key(format!(
+                "{signer} has no valid secp256k1 public key on file or in the tx"
+            )));
+        }
+        _ => {}
+    }
+    if info.sequence != account.sequence {
+        return Err(SdkError::WrongSequence {
+            expected: account.sequence,
+            got: info.sequence,
+        }
+        .into());
+    }
+    ctx.state.gas.charge(gas::SIGNATURE, "signature")?;
+    if let (Some(key), true) = (key, mode.verifies()) {
+        let doc = SignDoc {
+            body_bytes: tx.raw.body_bytes.clone(),
+            auth_info_bytes: tx.raw.auth_info_bytes.clone(),
+            chain_id: ctx.block.chain_id.clone(),
+            account_number: account.account_number,
+        };
+        let digest = Sha256::digest(doc.encode_to_vec()).into();
+        if !verifier.verify(&digest, signature, &key) {
+            let (number, chain_id) = (account.account_number, ctx.block.chain_id.clone());
+            return Err(SdkError::Signature { number, chain_id }.into());
+        }
+    }
+    ctx.emit(Event::new("tx").with("acc_seq", format!("{signer}/{}", account.sequence)));
+    account.sequence = account.sequence.saturating_add(1);
+    ACCOUNTS.set(ctx.state, &signer, &account)
+}

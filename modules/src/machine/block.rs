@@ -1,0 +1,33 @@
+//! What happens around the transactions of a block.
+
+use crate::{
+    context::{Block, Ctx, EPOCH_BLOCKS, Event, advance_beacon, is_epoch_end},
+    error::Error,
+    job, pouw, registry,
+    staking::{self, Power},
+    state::State,
+};
+
+/// Before the transactions: the beacon moves on.
+///
+/// # Errors
+/// Fatal: the store failed or state contradicts itself.
+pub fn begin_block(state: &mut State<'_>, block: &Block, events: &mut Vec<Event>) -> Result<(), Error> {
+    advance_beacon(&mut Ctx { state, block, events })
+}
+
+/// After the transactions: deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.
+///
+/// # Errors
+/// Fatal: the store failed or state contradicts itself.
+pub fn end_block(state: &mut State<'_>, block: &Block, events: &mut Vec<Event>) -> Result<Vec<Power>, Error> {
+    let mut ctx = Ctx { state, block, events };
+    job::end_block(&mut ctx)?;
+    registry::end_block(&mut ctx)?;
+    staking::end_block(&mut ctx)?;
+    if !is_epoch_end(block.height, EPOCH_BLOCKS.get(ctx.state)?) {
+        return Ok(Vec::new());
+    }
+    pouw::end_epoch(&mut ctx)?;
+    staking::end_epoch(&mut ctx)
+}

@@ -1,0 +1,169 @@
+//! Genesis and export.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use trainyard_proto::{any, cosmos::staking::v1beta1::MsgCreateValidator};
+
+use super::{
+    Mode,
+    ante::{Direct, Tx},
+    run::run_tx,
+};
+use crate::{
+    auth, bank,
+    context::{self, Block, EPOCH_BLOCKS, Event},
+    error::{Error, SdkError},
+    job, pouw, registry,
+    staking::{self, Power},
+    state::State,
+};
+
+/// `app_state` of the genesis file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genesis {
+    /// Of no single module.
+    pub core: Core,
+    /// Accounts.
+    #[serde(default)]
+    pub auth: auth::Genesis,
+    /// Money.
+    pub bank: bank::Genesis,
+    /// Stake.
+    #[serde(default)]
+    pub staking: staking::Genesis,
+    /// Workers and evaluators.
+    #[serde(default)]
+    pub registry: registry::Genesis,
+    /// Jobs.
+    #[serde(default)]
+    pub job: job::Genesis,
+    /// Useful work.
+    #[serde(default)]
+    pub pouw: pouw::Genesis,
+    /// Signed transactions that create the first validators.
+    #[serde(default)]
+    pub genutil: Genutil,
+}
+
+/// What belongs to no single module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Core {
+    /// Blocks of an epoch.
+    pub epoch_blocks: u64,
+    /// The beacon, hex (32 bytes); empty starts a chain of its own from the chain id.
+    #[serde(default)]
+    pub beacon: String,
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self {
+            epoch_blocks: 100,
+            beacon: String::new(),
+        }
+    }
+}
+
+/// Transactions of the genesis.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Genutil {
+    /// Each a signed transaction with one `MsgCreateValidator`, base64.
+    #[serde(default)]
+    pub gen_txs: Vec<String>,
+}
+
+/// Builds the state of a new chain and its first validator set.
+///
+/// # Errors
+/// What in the genesis is not valid.
+pub fn init_genesis(
+    state: &mut State<'_>,
+    block: &Block,
+    genesis: &Genesis,
+    events: &mut Vec<Event>,
+) -> Result<Vec<Power>, Error> {
+    let Genesis {
+        core,
+        auth,
+        bank,
+        staking,
+        registry,
+        job,
+        pouw,
+        genutil,
+    } = genesis;
+    if !(1..=1_000_000).contains(&core.epoch_blocks) {
+        let log = format!("core epoch_blocks is {}, expected 1 to 1000000", core.epoch_blocks);
+        return Err(SdkError::InvalidRequest(log).into());
+    }
+    EPOCH_BLOCKS.set(state, &core.epoch_blocks)?;
+    if !core.beacon.is_empty() {
+        let bytes = hex::decode(&core.beacon)
+            .ok()
+            .and_then(|b| <[u8; 32]>::try_from(b).ok());
+        let wrong = || SdkError::InvalidRequest(format!("core beacon {:?} is not 32 bytes in hex", core.beacon));
+        context::set_beacon(state, bytes.ok_or_else(wrong)?)?;
+    }
+    auth::init(state, auth)?;
+    bank::init(state, bank)?;
+    staking::init(state, staking)?;
+    registry::init(state, registry)?;
+    job::init(state, job)?;
+    pouw::init(state, pouw)?;
+    for (index, text) in genutil.gen_txs.iter().enumerate() {
+        gentx(state, block, text, events).map_err(|mut error| {
+            error.log = format!("gentx {index}: {}", error.log);
+            error
+        })?;
+    }
+    super::invariants(state)?;
+    let exported = staking.validators.iter().any(|v| v.power > 0);
+    let mut ctx = context::Ctx { state, block, events };
+    let mut updates = staking::end_epoch(&mut ctx)?;
+    if exported {
+        // A chain that continues another's state tells CometBFT the whole set, not what changed.
+        updates = staking::powers(ctx.state)?;
+    }
+    if updates.is_empty() {
+        let log = "genesis has no validator with at least 1 TRAIN of stake; add one with `trainyard genesis gentx`";
+        return Err(SdkError::InvalidRequest(log.into()).into());
+    }
+    Ok(updates)
+}
+
+fn gentx(state: &mut State<'_>, block: &Block, text: &str, events: &mut Vec<Event>) -> Result<(), Error> {
+    let bytes = STANDARD
+        .decode(text)
+        .map_err(|e| SdkError::TxDecode(format!("not base64: {e}")))?;
+    let tx = Tx::decode(&bytes)?;
+    let expected = any::type_url::<MsgCreateValidator>();
+    if tx.messages.len() != 1 || tx.messages[0].type_url != expected {
+        return Err(SdkError::InvalidRequest(format!("expected one message of type {expected}")).into());
+    }
+    let result = run_tx(state, block, &bytes, Mode::Deliver, &Direct)?;
+    events.extend(result.events);
+    result.error.map_or(Ok(()), Err)
+}
+
+/// The whole state as a genesis: a new chain started from it continues this one.
+///
+/// # Errors
+/// The store failed.
+pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
+    Ok(Genesis {
+        core: Core {
+            epoch_blocks: EPOCH_BLOCKS.get(state)?,
+            beacon: hex::encode(context::beacon(state)?),
+        },
+        auth: auth::export(state)?,
+        bank: bank::export(state)?,
+        staking: staking::export(state)?,
+        registry: registry::export(state)?,
+        job: job::export(state)?,
+        pouw: pouw::export(state)?,
+        genutil: Genutil::default(),
+    })
+}

@@ -1,0 +1,37 @@
+//! The state machine as a whole: genesis, blocks, transactions, queries. Pure: the application brings the store and the
+//! socket.
+//!
+//! | file | what |
+//! |---|---|
+//! | `ante.rs` | what every transaction must satisfy before its messages run: size, chain id, signatures, sequence, fee, gas |
+//! | `run.rs` | [`run_tx`]: decode → ante → messages |
+//! | `router.rs` | the table of messages |
+//! | `queries.rs` | the table of queries |
+//! | `block.rs` | begin and end of blocks and epochs |
+//! | `genesis.rs` | genesis and export |
+
+pub mod ante;
+mod block;
+mod genesis;
+mod queries;
+mod router;
+mod run;
+
+pub use block::{begin_block, end_block};
+pub use genesis::{Genesis, export, init_genesis};
+pub use queries::{query, query_paths};
+pub use router::message_urls;
+pub use run::{Mode, TxResult, run_tx};
+
+use crate::{bank, error::Error, job, registry, staking, state::State};
+
+/// All invariants of all modules.
+///
+/// # Errors
+/// What does not hold; or the store failed.
+pub fn invariants(state: &mut State<'_>) -> Result<(), Error> {
+    bank::invariant(state)?;
+    staking::invariant(state)?;
+    registry::invariant(state)?;
+    job::invariant(state)
+}

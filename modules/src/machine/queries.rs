@@ -1,0 +1,127 @@
+//! The table of queries: path → function, each listed once. ABCI serves it now; gRPC and REST read the same table.
+
+use trainyard_proto::{
+    cosmos::base::abci::v1beta1::{GasInfo, Result as SimulateResult, TxMsgData},
+    cosmos::tx::v1beta1::{SimulateRequest, SimulateResponse},
+    prost::Message,
+    tendermint_proto::v0_38::abci,
+};
+
+use super::{Mode, ante::Direct, run::run_tx};
+use crate::{
+    auth, bank,
+    context::Block,
+    error::{Error, SdkError},
+    job, pouw, registry, staking,
+    state::State,
+};
+
+/// Answers one path.
+type Answer = fn(&mut State<'_>, &Block, &[u8]) -> Result<Vec<u8>, Error>;
+
+fn typed<Q: Message + Default, R: Message>(
+    state: &mut State<'_>,
+    request: &[u8],
+    answer: impl FnOnce(&mut State<'_>, Q) -> Result<R, Error>,
+) -> Result<Vec<u8>, Error> {
+    let request = Q::decode(request).map_err(|e| SdkError::InvalidRequest(format!("request does not decode: {e}")))?;
+    Ok(answer(state, request)?.encode_to_vec())
+}
+
+/// One line of the table: a path and the function that answers it.
+macro_rules! answer {
+    ($path:literal, $function:path) => {
+        ($path, |state, _, request| typed(state, request, $function))
+    };
+}
+
+static QUERIES: &[(&str, Answer)] = &[
+    answer!("/cosmos.auth.v1beta1.Query/Account", auth::query_account),
+    answer!("/cosmos.bank.v1beta1.Query/AllBalances", bank::query_all_balances),
+    answer!("/cosmos.bank.v1beta1.Query/Balance", bank::query_balance),
+    answer!("/cosmos.bank.v1beta1.Query/SupplyOf", bank::query_supply_of),
+    answer!("/cosmos.bank.v1beta1.Query/TotalSupply", bank::query_total_supply),
+    answer!("/cosmos.staking.v1beta1.Query/Delegation", staking::query_delegation),
+    answer!(
+        "/cosmos.staking.v1beta1.Query/DelegatorDelegations",
+        staking::query_delegator_delegations
+    ),
+    answer!("/cosmos.staking.v1beta1.Query/Params", staking::query_params),
+    answer!("/cosmos.staking.v1beta1.Query/Pool", staking::query_pool),
+    answer!(
+        "/cosmos.staking.v1beta1.Query/UnbondingDelegation",
+        staking::query_unbonding
+    ),
+    answer!("/cosmos.staking.v1beta1.Query/Validator", staking::query_validator),
+    answer!("/cosmos.staking.v1beta1.Query/Validators", staking::query_validators),
+    ("/cosmos.tx.v1beta1.Service/Simulate", simulate),
+    answer!("/trainyard.job.v1.Query/Explain", job::query_explain),
+    answer!("/trainyard.job.v1.Query/Grant", job::query_grant),
+    answer!("/trainyard.job.v1.Query/Job", job::query_job),
+    answer!("/trainyard.job.v1.Query/Jobs", job::query_jobs),
+    answer!("/trainyard.job.v1.Query/Params", job::query_params),
+    answer!("/trainyard.job.v1.Query/Round", job::query_round),
+    ("/trainyard.pouw.v1.Query/Beacon", |state, block, request| {
+        typed(state, request, |state, request| {
+            pouw::query_beacon(state, block.height, request)
+        })
+    }),
+    answer!("/trainyard.pouw.v1.Query/Checkpoint", pouw::query_checkpoint),
+    answer!("/trainyard.registry.v1.Query/Node", registry::query_node),
+    answer!("/trainyard.registry.v1.Query/NodeByPeer", registry::query_node_by_peer),
+    answer!("/trainyard.registry.v1.Query/Nodes", registry::query_nodes),
+    answer!("/trainyard.registry.v1.Query/Params", registry::query_params),
+];
+
+/// Answers a query on a state; `block` is the last one executed in it.
+///
+/// # Errors
+/// No such path, a request that does not decode, or what the function says.
+pub fn query(state: &mut State<'_>, block: &Block, path: &str, request: &[u8]) -> Result<Vec<u8>, Error> {
+    let shown = || path.chars().take(100).collect::<String>();
+    let found = QUERIES.iter().find(|(name, _)| *name == path);
+    let (_, answer) = found.ok_or_else(|| SdkError::UnknownRequest(format!("unknown query path {:?}", shown())))?;
+    answer(state, block, request)
+}
+
+/// All paths.
+pub fn query_paths() -> impl Iterator<Item = &'static str> {
+    QUERIES.iter().map(|(path, _)| *path)
+}
+
+fn simulate(state: &mut State<'_>, block: &Block, request: &[u8]) -> Result<Vec<u8>, Error> {
+    typed(state, request, |state, request: SimulateRequest| {
+        let next = Block {
+            height: block.height + 1,
+            ..block.clone()
+        };
+        let result = run_tx(state, &next, &request.tx_bytes, Mode::Simulate, &Direct)?;
+        if let Some(error) = result.error {
+            return Err(error);
+        }
+        let data = TxMsgData::decode(result.data.as_slice()).unwrap_or_default();
+        let events = result.events.into_iter().map(|event| abci::Event {
+            r#type: event.kind,
+            attributes: event
+                .attributes
+                .into_iter()
+                .map(|(key, value)| abci::EventAttribute {
+                    key,
+                    value,
+                    index: true,
+                })
+                .collect(),
+        });
+        Ok(SimulateResponse {
+            gas_info: Some(GasInfo {
+                gas_wanted: result.gas_wanted,
+                gas_used: result.gas_used,
+            }),
+            result: Some(SimulateResult {
+                events: events.collect(),
+                msg_responses: data.msg_responses,
+                ..SimulateResult::default()
+            }),
+        })
+    })
+}

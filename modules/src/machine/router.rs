@@ -1,0 +1,89 @@
+//! The table of messages: type URL → handler, each listed once.
+
+use trainyard_proto::{
+    address::Address,
+    any::{self, Any},
+    cosmos::{
+        bank::v1beta1::MsgSend,
+        staking::v1beta1::{MsgCreateValidator, MsgDelegate, MsgUndelegate},
+    },
+    job::{
+        MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
+        MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult,
+    },
+    registry::{MsgLeave, MsgRegister, MsgUpdate},
+};
+
+use crate::{
+    context::{Ctx, Handler},
+    error::{Error, SdkError},
+};
+
+/// How a kind of message is checked and executed.
+pub(super) struct Route {
+    package: &'static str,
+    name: &'static str,
+    /// Decodes, validates, and names the signer.
+    pub(super) check: fn(&[u8]) -> Result<Address, Error>,
+    /// Executes a message that passed `check`.
+    pub(super) execute: fn(&mut Ctx<'_, '_>, &[u8]) -> Result<Any, Error>,
+}
+
+const fn route<M: Handler>() -> Route {
+    Route {
+        package: M::PACKAGE,
+        name: M::NAME,
+        check: check::<M>,
+        execute: execute::<M>,
+    }
+}
+
+static ROUTES: &[Route] = &[
+    route::<MsgSend>(),
+    route::<MsgCreateValidator>(),
+    route::<MsgDelegate>(),
+    route::<MsgUndelegate>(),
+    route::<MsgRegister>(),
+    route::<MsgUpdate>(),
+    route::<MsgLeave>(),
+    route::<MsgPostJob>(),
+    route::<MsgCancelJob>(),
+    route::<MsgGrantKeys>(),
+    route::<MsgJoinJob>(),
+    route::<MsgLeaveJob>(),
+    route::<MsgCommitTrace>(),
+    route::<MsgRoundResult>(),
+    route::<MsgSubmitResult>(),
+    route::<MsgCommitEvaluation>(),
+    route::<MsgRevealEvaluation>(),
+];
+
+fn decode<M: Handler>(bytes: &[u8]) -> Result<M, Error> {
+    M::decode(bytes).map_err(|e| SdkError::TxDecode(format!("{}: {e}", M::NAME)).into())
+}
+
+fn check<M: Handler>(bytes: &[u8]) -> Result<Address, Error> {
+    let message: M = decode(bytes)?;
+    message.validate()?;
+    message.signer()
+}
+
+fn execute<M: Handler>(ctx: &mut Ctx<'_, '_>, bytes: &[u8]) -> Result<Any, Error> {
+    let message: M = decode(bytes)?;
+    Ok(any::pack(&message.execute(ctx)?))
+}
+
+/// The route of a type URL.
+pub(super) fn find(type_url: &str) -> Result<&'static Route, Error> {
+    let found = type_url.strip_prefix('/').and_then(|name| name.rsplit_once('.'));
+    let found = found.and_then(|(package, name)| ROUTES.iter().find(|r| r.package == package && r.name == name));
+    found.ok_or_else(|| {
+        let shown: String = type_url.chars().take(100).collect();
+        SdkError::UnknownRequest(format!("unable to resolve type URL {shown:?}")).into()
+    })
+}
+
+/// Type URLs of all messages.
+pub fn message_urls() -> impl Iterator<Item = String> {
+    ROUTES.iter().map(|r| format!("/{}.{}", r.package, r.name))
+}
