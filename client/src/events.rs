@@ -76,15 +76,12 @@ impl BlockStream {
     #[must_use]
     pub fn new(client: Client, from: u64) -> Self {
         let (sender, blocks) = mpsc::channel(BUFFER);
-        let task = tokio::spawn(async move {
-            Follower {
-                client,
-                next: from,
-                sender,
-            }
-            .run()
-            .await
-        });
+        let mut follower = Follower {
+            client,
+            next: from,
+            sender,
+        };
+        let task = tokio::spawn(async move { follower.run().await });
         Self { blocks, task }
     }
 

@@ -188,7 +188,7 @@ impl Signer {
             draft.gas_limit = match self.fees.gas {
                 Gas::Limit(gas) => gas,
                 Gas::Auto { percent } => {
-                    let used = self.client.simulate(draft.unsigned(&self.key, sequence)).await?;
+                    let used = self.simulate(&draft, sequence).await?;
                     u64::try_from(u128::from(used) * u128::from(percent) / 100).unwrap_or(u64::MAX)
                 }
             };
@@ -216,6 +216,16 @@ impl Signer {
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// The gas a transaction uses on the latest state, which knows nothing of our transactions still in the mempool:
+    /// there its own sequence may be the right one.
+    async fn simulate(&self, draft: &Draft, sequence: u64) -> Result<u64, Error> {
+        let result = self.client.simulate(draft.unsigned(&self.key, sequence)).await;
+        match result.as_ref().err().and_then(Error::wrong_sequence) {
+            Some(Some(committed)) => self.client.simulate(draft.unsigned(&self.key, committed)).await,
+            _ => result,
         }
     }
 
