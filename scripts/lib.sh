@@ -4,7 +4,7 @@
 
 # shellcheck disable=SC2034  # for those who source this
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-CACHE=${TRAINYARD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/trainyard}
+CACHE=${TRAINYARD_CACHE:-$HOME/.cache/trainyard}
 
 # One line per step; progress goes to stderr so that stdout stays for results.
 say() { printf '%s\n' "$*" >&2; }
@@ -17,7 +17,7 @@ die() {
 
 # The environment every build and run of this project uses. `print_env` prints it for a developer's shell.
 export_env() {
-  export TRAINYARD_CACHE=$CACHE
+  export TRAINYARD_CACHE=${TRAINYARD_CACHE:-$HOME/.cache/trainyard}
   export LIBTORCH=$CACHE/libtorch
   export CARGO_TARGET_DIR=$CACHE/target
   export CC=clang CXX=clang++
@@ -29,13 +29,18 @@ export_env() {
   esac
 }
 
-# The same, as lines for `eval "$(scripts/setup --env)"`.
+# The same environment, as lines for `eval "$(scripts/setup --env)"`.
 print_env() {
   local name
   export_env
   for name in TRAINYARD_CACHE LIBTORCH CARGO_TARGET_DIR CC CXX OMP_WAIT_POLICY PATH; do
     printf 'export %s=%q\n' "$name" "${!name}"
   done
+}
+
+# Builds both binaries into $CARGO_TARGET_DIR/debug. The whole workspace, so that the tests find the same dependencies built.
+build_binaries() {
+  (cd "$ROOT" && cargo build --workspace --bins --locked)
 }
 
 # Marks every process started from here on, so that the end can find them whoever their parent is by then.
