@@ -252,12 +252,7 @@ impl Manifest {
         }
         let mut samples = 0u64;
         for (index, shard) in self.shards.iter().enumerate() {
-            if shard.cid.is_empty() || shard.cid.len() > 128 || !shard.cid.bytes().all(|b| b.is_ascii_alphanumeric()) {
-                return refuse(format!(
-                    "shard {index}: {:?} is not a CID",
-                    shard.cid.get(..128).unwrap_or(&shard.cid)
-                ));
-            }
+            check_cid(&shard.cid).map_err(|what| Error::Manifest(format!("shard {index}: {what}")))?;
             if shard.bytes == 0 || shard.bytes > super::MAX_SHARD_BYTES {
                 return refuse(format!(
                     "shard {index}: {} bytes, outside 1..={}",
@@ -299,6 +294,14 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
             "the name {:?} is not 1 to {MAX_NAME} of a-z 0-9 . _ -",
             name.chars().take(MAX_NAME).collect::<String>()
         )));
+    }
+    Ok(())
+}
+
+/// A CID as text: letters and digits, at most 128.
+pub(super) fn check_cid(cid: &str) -> Result<(), String> {
+    if cid.is_empty() || cid.len() > 128 || !cid.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(format!("{:?} is not a CID", cid.chars().take(128).collect::<String>()));
     }
     Ok(())
 }

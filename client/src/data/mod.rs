@@ -7,6 +7,7 @@
 //! | `import` | IDX, image folders, CSV and NPZ, each seen as rows that can be read in any order |
 //! | `pack` | input → shuffled shards and two manifests, in bounded memory |
 //! | `grant` | a dataset key sealed for one recipient (HPKE) |
+//! | `vault` | where a client keeps its dataset keys until it grants them |
 //!
 //! A shard is a safetensors file with the tensors `x` (`u8` or `f32`, `[n, ...shape]`) and `y` (`i64` or `u8`, `[n]`,
 //! class labels). Train and test are two manifests; where asked each is encrypted under a random 32-byte key of its own.
@@ -16,12 +17,14 @@ mod import;
 mod manifest;
 mod pack;
 mod shard;
+mod vault;
 
 pub use grant::{Grant, SealingKey, open_key, seal_key};
 pub use import::{Input, LabelColumn};
 pub use manifest::{Affine, Dtype, Encryption, MAX_MANIFEST_BYTES, Manifest, Normalisation, ShardInfo, Split};
 pub use pack::{AddError, Inputs, PackOptions, Packed, PackedSplit, pack};
 pub use shard::{MAX_SHARD_BYTES, Pixels, Samples, read_shard};
+pub use vault::KeyVault;
 
 /// A symmetric dataset key: 32 random bytes, used for one split of one packing.
 pub type DataKey = [u8; 32];
