@@ -1,0 +1,11 @@
+//! Real nodes on loopback sockets.
+
+mod beetswap;
+mod cids;
+mod common;
+mod discovery;
+mod ipfs;
+mod kubo;
+mod sources;
+mod streams;
+mod topics;
