@@ -1,7 +1,10 @@
 //! The node and its command line.
 //!
 //! ```text
-//! store/   the state on disk: Merkle tree, versions, proofs, pruning
+//! store/        the state on disk: Merkle tree, versions, proofs, pruning
+//! application/  the state machine over the store, as ABCI calls it
 //! ```
 
+pub mod abci;
+pub mod application;
 pub mod store;

@@ -69,6 +69,12 @@ impl<'a> State<'a> {
         }
     }
 
+    /// Goes on with changes collected earlier over the same `below`.
+    #[must_use]
+    pub fn resume(below: &'a dyn Reader, changes: Changes, gas: Gas) -> Self {
+        Self { below, changes, gas }
+    }
+
     /// The collected changes.
     #[must_use]
     pub fn into_changes(self) -> Changes {

@@ -1,0 +1,400 @@
+//! The application behind ABCI: the state machine of `trainyard-modules` over the store.
+//!
+//! ```text
+//! mod.rs       the calls of ABCI 2.0, each a short function
+//! verifier.rs  signatures are verified once: CheckTx remembers for FinalizeBlock
+//! convert.rs   between the state machine's types and tendermint's
+//! query.rs     queries by path, and raw keys with ICS23 proofs
+//! ```
+//!
+//! `FinalizeBlock` always executes from the last committed state; nothing that an earlier call computed is reused, so that
+//! a replayed block cannot come out differently. `InitChain` persists nothing: its state is committed with block 1.
+
+mod convert;
+mod query;
+mod verifier;
+
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use tendermint_proto::v0_38::abci;
+use trainyard_modules::{
+    context::Block,
+    error::Error,
+    gas::Gas,
+    machine::{self, Genesis, Mode, ante::Tx},
+    pouw,
+    state::{Changes, Empty, Pairs, Reader, State},
+};
+
+use self::verifier::Remembering;
+use crate::{
+    abci::{self as abci_server, FatalError},
+    store::{Batch, Snapshot, Store, StoreError},
+};
+
+/// Gas of all transactions of a block, at most.
+pub const MAX_BLOCK_GAS: u64 = 400_000_000;
+/// Name of the store's note about the last block.
+const BLOCK_NOTE: &str = "block";
+
+/// The node cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state machine failed, or met a genesis it cannot use.
+    #[error("{0}")]
+    Machine(#[from] Error),
+    /// CometBFT asked for something that cannot be.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// What an operator sets for a node; none of it is agreed by consensus.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Least price of gas for the mempool, in millionths of a utrain.
+    pub min_gas_price_micro: u64,
+    /// The node stops after committing this height; 0 never.
+    pub halt_height: u64,
+}
+
+/// State that is computed and not committed yet.
+#[derive(Default)]
+struct Pending {
+    /// Of `InitChain`, until block 1 commits it.
+    genesis: Option<(Changes, Block)>,
+    /// Of `FinalizeBlock`, until `Commit` writes it.
+    batch: Option<(Batch, Block)>,
+}
+
+/// The state that waiting transactions are checked on: the last committed one and what those before them changed.
+#[derive(Default)]
+struct CheckState {
+    changes: Changes,
+}
+
+/// The application. Calls may come from several threads.
+pub struct Application {
+    store: Store,
+    config: Config,
+    pending: Mutex<Pending>,
+    check: Mutex<CheckState>,
+    last: RwLock<Option<Block>>,
+    verifier: Remembering,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic in a handler stops the node; until it has stopped, the others may still read.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A committed version, as the state machine reads it.
+struct Committed(Snapshot);
+
+impl Reader for Committed {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.0.get(key).map_err(|e| Error::fatal(e.to_string()))
+    }
+
+    fn range(&self, start: &[u8], end: Option<&[u8]>, reverse: bool) -> Result<Pairs<'_>, Error> {
+        let range = self
+            .0
+            .range(start, end, reverse)
+            .map_err(|e| Error::fatal(e.to_string()))?;
+        Ok(Box::new(
+            range.map(|pair| pair.map_err(|e| Error::fatal(e.to_string()))),
+        ))
+    }
+}
+
+impl abci_server::Application for Application {
+    fn info(&self, request: abci::RequestInfo) -> Result<abci::ResponseInfo, FatalError> {
+        Ok(self.info(&request))
+    }
+    fn init_chain(&self, request: abci::RequestInitChain) -> Result<abci::ResponseInitChain, FatalError> {
+        self.init_chain(request).map_err(FatalError::new)
+    }
+    fn query(&self, request: abci::RequestQuery) -> Result<abci::ResponseQuery, FatalError> {
+        Ok(self.query(&request))
+    }
+    fn check_tx(&self, request: abci::RequestCheckTx) -> Result<abci::ResponseCheckTx, FatalError> {
+        self.check_tx(&request).map_err(FatalError::new)
+    }
+    fn prepare_proposal(
+        &self,
+        request: abci::RequestPrepareProposal,
+    ) -> Result<abci::ResponsePrepareProposal, FatalError> {
+        self.prepare_proposal(request).map_err(FatalError::new)
+    }
+    fn process_proposal(
+        &self,
+        request: abci::RequestProcessProposal,
+    ) -> Result<abci::ResponseProcessProposal, FatalError> {
+        self.process_proposal(&request).map_err(FatalError::new)
+    }
+    fn finalize_block(&self, request: abci::RequestFinalizeBlock) -> Result<abci::ResponseFinalizeBlock, FatalError> {
+        self.finalize_block(request).map_err(FatalError::new)
+    }
+    fn commit(&self, _: abci::RequestCommit) -> Result<abci::ResponseCommit, FatalError> {
+        self.commit().map_err(FatalError::new)
+    }
+}
+
+impl Application {
+    /// The application over an opened store.
+    ///
+    /// # Errors
+    /// The store's note about its last block is damaged.
+    pub fn new(store: Store, config: Config) -> Result<Self, Fatal> {
+        let last = match store.note(BLOCK_NOTE)? {
+            Some(note) => Some(convert::decode_block(&note)?),
+            None => None,
+        };
+        Ok(Self {
+            store,
+            config,
+            pending: Mutex::default(),
+            check: Mutex::default(),
+            last: RwLock::new(last),
+            verifier: Remembering::default(),
+        })
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The last committed block.
+    #[must_use]
+    pub fn last_block(&self) -> Option<Block> {
+        self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Runs `body` on the state that the next block executes on: the last committed one, or the genesis before block 1.
+    fn on_base<T>(&self, body: impl FnOnce(&dyn Reader, &Block) -> Result<T, Error>) -> Result<T, Error> {
+        if let Some(last) = self.last_block() {
+            return body(&Committed(self.store.snapshot()), &last);
+        }
+        let genesis = lock(&self.pending).genesis.clone();
+        let (changes, block) = genesis.ok_or_else(|| Error::fatal("there is no state before InitChain"))?;
+        body(&State::resume(&Empty, changes, Gas::unlimited()), &block)
+    }
+
+    /// `Info`.
+    pub fn info(&self, _: &abci::RequestInfo) -> abci::ResponseInfo {
+        let committed = self.store.latest();
+        abci::ResponseInfo {
+            data: "trainyard".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            app_version: 1,
+            last_block_height: committed.map_or(0, |c| convert::signed(c.height)),
+            last_block_app_hash: committed.map_or_else(Vec::new, |c| c.app_hash.to_vec()).into(),
+        }
+    }
+
+    /// `InitChain`: builds the state of a new chain; block 1 commits it.
+    pub fn init_chain(&self, request: abci::RequestInitChain) -> Result<abci::ResponseInitChain, Fatal> {
+        let genesis: Genesis = serde_json::from_slice(&request.app_state_bytes)
+            .map_err(|e| Fatal::Protocol(format!("app_state of the genesis: {e}")))?;
+        let initial = convert::unsigned(request.initial_height.max(1));
+        let block = Block {
+            chain_id: request.chain_id,
+            height: initial - 1,
+            time: request.time.map_or(0, |t| convert::unsigned(t.seconds)),
+            proposer: Vec::new(),
+            hash: Vec::new(),
+        };
+        let mut state = State::new(&Empty, Gas::unlimited());
+        let powers = machine::init_genesis(&mut state, &block, &genesis, &mut Vec::new())?;
+        lock(&self.pending).genesis = Some((state.into_changes(), block));
+        Ok(abci::ResponseInitChain {
+            consensus_params: None,
+            validators: powers.iter().map(convert::validator).collect(),
+            app_hash: Store::empty_root().to_vec().into(),
+        })
+    }
+
+    /// `CheckTx`.
+    pub fn check_tx(&self, request: &abci::RequestCheckTx) -> Result<abci::ResponseCheckTx, Fatal> {
+        let again = request.r#type() == abci::CheckTxType::Recheck;
+        let mode = Mode::Check {
+            min_gas_price_micro: self.config.min_gas_price_micro,
+            again,
+        };
+        let mut check = lock(&self.check);
+        let result = self.on_base(|base, last| {
+            let next = next_block(last);
+            let changes = std::mem::take(&mut check.changes);
+            let mut state = State::resume(base, changes, Gas::unlimited());
+            let result = machine::run_tx(&mut state, &next, &request.tx, mode, &self.verifier);
+            check.changes = state.into_changes();
+            result
+        })?;
+        Ok(convert::check_response(result))
+    }
+
+    /// `PrepareProposal`: the header of useful work first, then transactions in order while bytes and gas fit.
+    pub fn prepare_proposal(
+        &self,
+        request: abci::RequestPrepareProposal,
+    ) -> Result<abci::ResponsePrepareProposal, Fatal> {
+        let header = self.header(convert::unsigned(request.height))?;
+        let mut room = convert::unsigned(request.max_tx_bytes).saturating_sub(framed(&header));
+        let mut gas = MAX_BLOCK_GAS;
+        let mut txs = vec![header.into()];
+        for tx in request.txs {
+            let (bytes, wanted) = (framed(&tx), gas_limit(&tx));
+            if pouw::is_header(&tx) || bytes > room || wanted > gas {
+                continue;
+            }
+            room -= bytes;
+            gas -= wanted;
+            txs.push(tx);
+        }
+        Ok(abci::ResponsePrepareProposal { txs })
+    }
+
+    /// `ProcessProposal`: the header is the one that every node computes, and gas fits.
+    pub fn process_proposal(
+        &self,
+        request: &abci::RequestProcessProposal,
+    ) -> Result<abci::ResponseProcessProposal, Fatal> {
+        let header = self.header(convert::unsigned(request.height))?;
+        let gas: u64 = request.txs.iter().map(|tx| gas_limit(tx)).fold(0, u64::saturating_add);
+        let sound = request.txs.first().is_some_and(|first| *first == header)
+            && !request.txs[1..].iter().any(|tx| pouw::is_header(tx))
+            && gas <= MAX_BLOCK_GAS;
+        use abci::response_process_proposal::ProposalStatus;
+        let status = if sound {
+            ProposalStatus::Accept
+        } else {
+            ProposalStatus::Reject
+        };
+        Ok(abci::ResponseProcessProposal { status: status.into() })
+    }
+
+    fn header(&self, height: u64) -> Result<Vec<u8>, Fatal> {
+        let header = self.on_base(|base, _| pouw::header(&mut State::new(base, Gas::unlimited()), height))?;
+        Ok(pouw::encode(&header))
+    }
+
+    /// `FinalizeBlock`: executes from the last committed state and computes the app hash; writes nothing.
+    pub fn finalize_block(&self, request: abci::RequestFinalizeBlock) -> Result<abci::ResponseFinalizeBlock, Fatal> {
+        let height = convert::unsigned(request.height);
+        let (changes, block, results, events, powers) = self.on_base(|base, last| {
+            let block = Block {
+                chain_id: last.chain_id.clone(),
+                height,
+                time: request
+                    .time
+                    .as_ref()
+                    .map_or(last.time, |t| convert::unsigned(t.seconds)),
+                proposer: request.proposer_address.to_vec(),
+                hash: request.hash.to_vec(),
+            };
+            let mut state = State::new(base, Gas::unlimited());
+            let mut events = Vec::new();
+            machine::begin_block(&mut state, &block, &mut events)?;
+            let mut results = Vec::with_capacity(request.txs.len());
+            for (index, tx) in request.txs.iter().enumerate() {
+                if index == 0 && pouw::is_header(tx) {
+                    results.push(convert::header_result());
+                    continue;
+                }
+                let result = machine::run_tx(&mut state, &block, tx, Mode::Deliver, &self.verifier)?;
+                results.push(convert::tx_result(result));
+            }
+            let powers = machine::end_block(&mut state, &block, &mut events)?;
+            Ok((state.into_changes(), block, results, events, powers))
+        })?;
+        let mut pending = lock(&self.pending);
+        let changes = match (&pending.genesis, self.store.latest()) {
+            // Block 1 commits the genesis with its own changes over it.
+            (Some((genesis, _)), None) => {
+                let mut all = genesis.clone();
+                all.extend(changes);
+                all
+            }
+            _ => changes,
+        };
+        let mut batch = self.store.prepare(height, changes)?;
+        batch.put_note(BLOCK_NOTE, convert::encode_block(&block));
+        let app_hash = batch.committed().app_hash.to_vec();
+        pending.batch = Some((batch, block));
+        Ok(abci::ResponseFinalizeBlock {
+            events: events.into_iter().map(convert::event).collect(),
+            tx_results: results,
+            validator_updates: powers.iter().map(convert::validator).collect(),
+            consensus_param_updates: None,
+            app_hash: app_hash.into(),
+        })
+    }
+
+    /// `Commit`: writes what `FinalizeBlock` computed, in one atomic write.
+    pub fn commit(&self) -> Result<abci::ResponseCommit, Fatal> {
+        let mut check = lock(&self.check);
+        let mut pending = lock(&self.pending);
+        let (batch, block) = pending
+            .batch
+            .take()
+            .ok_or_else(|| Fatal::Protocol("Commit without a FinalizeBlock before it".into()))?;
+        self.store.commit(batch)?;
+        pending.genesis = None;
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(block);
+        *check = CheckState::default();
+        Ok(abci::ResponseCommit { retain_height: 0 })
+    }
+
+    /// Whether the height to halt after has been committed.
+    #[must_use]
+    pub fn halted(&self) -> bool {
+        let height = self.last_block().map_or(0, |b| b.height);
+        self.config.halt_height > 0 && height >= self.config.halt_height
+    }
+
+    /// `Query`.
+    #[must_use]
+    pub fn query(&self, request: &abci::RequestQuery) -> abci::ResponseQuery {
+        query::answer(self, request)
+    }
+
+    /// The whole state as a genesis, at a height that is still there.
+    ///
+    /// # Errors
+    /// The height is pruned, or the store failed.
+    pub fn export(&self) -> Result<Genesis, Fatal> {
+        let base = Committed(self.store.snapshot());
+        Ok(machine::export(&mut State::new(&base, Gas::unlimited()))?)
+    }
+
+    /// Checks all invariants on the committed state.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check_invariants(&self) -> Result<(), Fatal> {
+        let base = Committed(self.store.snapshot());
+        Ok(machine::invariants(&mut State::new(&base, Gas::unlimited()))?)
+    }
+}
+
+/// The block that would follow, as far as it is known: for checks and simulations.
+fn next_block(last: &Block) -> Block {
+    Block {
+        height: last.height + 1,
+        ..last.clone()
+    }
+}
+
+/// Bytes that a transaction takes in a block: itself, its field's tag and its length.
+fn framed(tx: &[u8]) -> u64 {
+    (tx.len() + 1 + prost::length_delimiter_len(tx.len())) as u64
+}
+
+/// The gas a transaction asks for; none where it does not decode, for it will not run.
+fn gas_limit(tx: &[u8]) -> u64 {
+    Tx::decode(tx).map_or(0, |tx| tx.gas_limit())
+}
