@@ -1,1 +1,26 @@
-//! Bit-exact training: the ONNX graph, tensors, state roots
+//! What every node must agree on, bit for bit: the model's graph, its tensors, the roots that name a state of training,
+//! who trains on which sample, and how rounds are merged.
+//!
+//! The crate is pure: no I/O, no clock, no randomness, no libm. Equal inputs give equal bytes on every machine, so the
+//! chain and the nodes call the same functions and cannot disagree.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`tensor`] | `Tensor` (f32, row-major) and `Weights`, tensors by name |
+//! | [`weights_file`] | `Weights` as safetensors bytes, and back |
+//! | [`merkle`], [`state`], [`trace`] | trees over bytes, over a state of training, over a round |
+//! | [`batches`] | which samples a worker trains on, drawn from the beacon |
+//! | [`average`] | merging the workers' deltas |
+//! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
+
+pub mod average;
+pub mod batches;
+pub mod merkle;
+pub mod prf;
+pub mod state;
+pub mod tensor;
+pub mod trace;
+pub mod weights_file;
+
+pub use state::state_root;
+pub use tensor::{Tensor, Weights};
