@@ -8,6 +8,8 @@
 //! |---|---|
 //! | [`tensor`] | `Tensor` (f32, row-major) and `Weights`, tensors by name |
 //! | [`weights_file`] | `Weights` as safetensors bytes, and back |
+//! | [`onnx`] | decoding, checking and shape inference of a model's ONNX graph |
+//! | [`model`] | the built-in architectures, written as ONNX |
 //! | [`merkle`], [`state`], [`trace`] | trees over bytes, over a state of training, over a round |
 //! | [`batches`] | which samples a worker trains on, drawn from the beacon |
 //! | [`average`] | merging the workers' deltas |
@@ -16,6 +18,8 @@
 pub mod average;
 pub mod batches;
 pub mod merkle;
+pub mod model;
+pub mod onnx;
 pub mod prf;
 pub mod state;
 pub mod tensor;

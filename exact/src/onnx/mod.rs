@@ -1,0 +1,347 @@
+//! A model as an ONNX graph, decoded from bytes that may come from anywhere.
+//!
+//! [`decode`] accepts what a plain CNN or MLP export from PyTorch contains and refuses everything else by name. What it
+//! returns is fully checked: nodes are in topological order, every shape is known up to the batch size, and shape
+//! arithmetic (`Shape`, `Gather`, `Concat` … feeding a `Reshape`) is already evaluated, so an engine only computes.
+//!
+//! | file | does |
+//! |---|---|
+//! | `wire.rs` | counts and bounds what the bytes would cost before anything is allocated |
+//! | `decode.rs` | initializers, inputs, order of nodes, pruning |
+//! | `lower.rs`, `attributes.rs` | one operator after the other: attributes, operands, output shape, cost |
+//! | `fold.rs` | integer tensors: evaluated, never part of the graph |
+//! | `shapes.rs` | broadcasting, reshaping, sliding windows |
+//!
+//! # Which tensors are trained
+//! Every f32 initializer that a node computes with belongs to the weights. It is a trainable parameter, except the running
+//! mean and variance of a `BatchNormalization`, which are *buffers* (kept and averaged, no gradient). Scalars (rank 0)
+//! and the outputs of `Constant` nodes are constants of the graph.
+
+mod attributes;
+mod decode;
+mod fold;
+mod lower;
+pub(crate) mod proto;
+mod shapes;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::tensor::{Tensor, Weights};
+
+pub use decode::decode;
+
+/// What a graph from outside may cost. Decoding allocates at most about three times `bytes` plus 400 bytes for each of
+/// `fields`.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most bytes of the file.
+    pub bytes: u64,
+    /// Most nodes.
+    pub nodes: u64,
+    /// Most initializers.
+    pub tensors: u64,
+    /// Most fields over all messages of the file (names, attributes, dimensions, integers).
+    pub fields: u64,
+    /// Most f32 elements over all initializers and constants.
+    pub parameters: u64,
+    /// Largest rank of a tensor.
+    pub rank: u64,
+    /// Largest dimension of a tensor.
+    pub dim: u64,
+    /// Most elements over all values the graph computes, for one sample.
+    pub activations: u64,
+    /// Longest name, in bytes.
+    pub name: u64,
+}
+
+impl Default for Limits {
+    /// 256 MiB, 10 000 nodes, 10 000 tensors, 500 000 fields, 2²⁶ parameters, rank 8, dimensions and activations up to
+    /// 2²⁸, names up to 512 bytes.
+    fn default() -> Self {
+        Self {
+            bytes: 256 << 20,
+            nodes: 10_000,
+            tensors: 10_000,
+            fields: 500_000,
+            parameters: 1 << 26,
+            rank: 8,
+            dim: 1 << 28,
+            activations: 1 << 28,
+            name: 512,
+        }
+    }
+}
+
+/// Why bytes are not a graph that can be trained.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// More than a limit allows.
+    #[error("{what} is {found}, the limit is {limit}")]
+    Limit {
+        /// What is limited.
+        what: String,
+        /// The value found.
+        found: u64,
+        /// The bound it broke.
+        limit: u64,
+    },
+    /// The bytes are no ONNX file.
+    #[error("not an ONNX file: {0}")]
+    Format(String),
+    /// An operator this crate does not know.
+    #[error("{node}: the operator {operator:?} is not supported")]
+    Operator {
+        /// The node.
+        node: NodeName,
+        /// Its operator, with the domain if it has one.
+        operator: String,
+    },
+    /// A node that cannot be computed.
+    #[error("{node}: {why}")]
+    Node {
+        /// The node.
+        node: NodeName,
+        /// What is wrong.
+        why: String,
+    },
+    /// A tensor that cannot be used.
+    #[error("tensor {name:?}: {why}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The graph as a whole.
+    #[error("{0}")]
+    Graph(String),
+}
+
+/// How an error points at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeName {
+    /// Position in the file, from 0.
+    pub index: usize,
+    /// The node's name; may be empty.
+    pub name: String,
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {}", self.index)?;
+        if self.name.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " {:?}", self.name)
+        }
+    }
+}
+
+/// A dimension: the batch size, or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dim {
+    /// The number of samples in the batch.
+    Batch,
+    /// A fixed number of elements.
+    Fixed(usize),
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Batch => f.write_str("N"),
+            Self::Fixed(size) => write!(f, "{size}"),
+        }
+    }
+}
+
+impl Dim {
+    /// The dimension when the batch has `batch` samples.
+    pub fn with_batch(self, batch: usize) -> usize {
+        match self {
+            Self::Batch => batch,
+            Self::Fixed(size) => size,
+        }
+    }
+}
+
+/// A checked graph: one f32 input `(N, …)`, one f32 output `(N, …)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// Name of the input.
+    pub input: String,
+    /// Shape of one input sample, without the batch dimension.
+    pub sample: Vec<usize>,
+    /// Nodes that the output depends on, in topological order: operands come before their users.
+    pub nodes: Vec<Node>,
+    /// What the output is.
+    pub output: Source,
+    /// Shape of the output; the first dimension is the batch.
+    pub output_shape: Vec<Dim>,
+    /// Start values of the parameters and buffers.
+    pub weights: Weights,
+    /// Which of `weights` are buffers: running statistics, without gradient.
+    pub buffers: BTreeSet<String>,
+    /// Tensors that never change.
+    pub constants: Vec<Tensor>,
+}
+
+impl Graph {
+    /// Multiply-accumulates of one forward pass over one sample (`Gemm`, `MatMul`, `Conv`): the unit work is paid in.
+    pub fn macs(&self) -> u64 {
+        self.nodes.iter().fold(0, |sum, node| sum.saturating_add(node.macs))
+    }
+
+    /// The trainable tensors, in name order.
+    pub fn parameters(&self) -> impl Iterator<Item = (&String, &Tensor)> {
+        self.weights.iter().filter(|(name, _)| !self.buffers.contains(*name))
+    }
+
+    /// Number of trainable elements.
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters().map(|(_, tensor)| tensor.data().len() as u64).sum()
+    }
+}
+
+/// One computation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// Position in the ONNX file, from 0.
+    pub index: usize,
+    /// The node's name in the file; may be empty.
+    pub name: String,
+    /// The operator's name in the file, such as `Flatten` for an `Op::Reshape`.
+    pub operator: String,
+    /// What is computed.
+    pub op: Op,
+    /// The operands, in ONNX order; optional ones that are absent can only be the last.
+    pub inputs: Vec<Source>,
+    /// Shape of the result.
+    pub shape: Vec<Dim>,
+    /// Multiply-accumulates for one sample.
+    pub macs: u64,
+}
+
+/// Where an operand comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The graph's input.
+    Input,
+    /// The result of `nodes[_]`.
+    Node(usize),
+    /// `weights[_]`.
+    Weight(String),
+    /// `constants[_]`.
+    Constant(usize),
+}
+
+/// Windows of a convolution or pooling over two spatial dimensions, each field (height, width).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Size of the window.
+    pub kernel: [usize; 2],
+    /// Step between windows.
+    pub strides: [usize; 2],
+    /// Padding on either side.
+    pub pads: [usize; 2],
+    /// Step between the elements of a window.
+    pub dilations: [usize; 2],
+}
+
+/// An operator with its attributes; the semantics are those of ONNX (default domain) unless said otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// `alpha · A' · B' + beta · C`, where `'` transposes if asked to; C may be absent.
+    Gemm {
+        /// Factor of the product.
+        alpha: f32,
+        /// Factor of C.
+        beta: f32,
+        /// Whether A is transposed.
+        trans_a: bool,
+        /// Whether B is transposed.
+        trans_b: bool,
+    },
+    /// Matrix product over the last two dimensions, broadcast over the others.
+    MatMul,
+    /// Sum, broadcast.
+    Add,
+    /// Difference, broadcast.
+    Sub,
+    /// Product, broadcast.
+    Mul,
+    /// Quotient, broadcast.
+    Div,
+    /// Convolution of `(N, C, H, W)` with `(M, C / group, kh, kw)` and an optional bias `(M)`.
+    Conv {
+        /// The sliding window.
+        window: Window,
+        /// Number of groups the channels are split into.
+        group: usize,
+    },
+    /// Largest value of each window; padding never wins.
+    MaxPool(Window),
+    /// Mean of each window. Dilations are 1.
+    AveragePool {
+        /// The sliding window.
+        window: Window,
+        /// Whether padding counts as zeros.
+        count_include_pad: bool,
+    },
+    /// Mean over height and width.
+    GlobalAveragePool,
+    /// Same elements in row-major order, other shape: the node's (also `Flatten`, `Squeeze`, `Unsqueeze`).
+    Reshape,
+    /// Permuted dimensions: dimension `i` of the result is dimension `perm[i]` of the operand.
+    Transpose {
+        /// The permutation.
+        perm: Vec<usize>,
+    },
+    /// `(x − mean) / √(variance + epsilon) · scale + bias` per channel (dimension 1); operands X, scale, bias, running
+    /// mean, running variance. In training, mean and (biased) variance are those of the batch and the running ones become
+    /// `running · momentum + batch · (1 − momentum)`, the batch's variance being unbiased there, as in PyTorch.
+    BatchNormalization {
+        /// Added to the variance.
+        epsilon: f32,
+        /// Weight of the old running statistics.
+        momentum: f32,
+    },
+    /// In training, zeroes elements with probability `ratio` and scales the others by `1 / (1 − ratio)`.
+    Dropout {
+        /// Probability, in `[0, 1)`.
+        ratio: f32,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Normalised exponential along one dimension.
+    Softmax {
+        /// The dimension.
+        axis: usize,
+    },
+    /// Logarithm of `Softmax`.
+    LogSoftmax {
+        /// The dimension.
+        axis: usize,
+    },
+    /// Limits values to an interval.
+    Clip {
+        /// Lower bound.
+        min: f32,
+        /// Upper bound.
+        max: f32,
+    },
+    /// Mean over some dimensions, which stay as 1 or vanish according to the node's shape.
+    ReduceMean {
+        /// The dimensions, ascending.
+        axes: Vec<usize>,
+    },
+}
