@@ -13,15 +13,19 @@
 //! | [`merkle`], [`state`], [`trace`] | trees over bytes, over a state of training, over a round |
 //! | [`batches`] | which samples a worker trains on, drawn from the beacon |
 //! | [`average`] | merging the workers' deltas |
+//! | [`task`] | loss and optimizer |
+//! | [`metrics`] | scores from integer counts |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod average;
 pub mod batches;
 pub mod merkle;
+pub mod metrics;
 pub mod model;
 pub mod onnx;
 pub mod prf;
 pub mod state;
+pub mod task;
 pub mod tensor;
 pub mod trace;
 pub mod weights_file;
