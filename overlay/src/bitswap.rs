@@ -24,8 +24,6 @@ use crate::wire::{Entry, Message};
 const PER_PEER: usize = 32;
 /// Wants remembered per peer, as in Kubo.
 const WAITING_PER_PEER: usize = 1024;
-/// A source that delivers nothing for this long loses its blocks to others.
-const SOURCE_STALL: Duration = Duration::from_secs(8);
 /// Peers that had nothing are asked again after this long.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
@@ -35,11 +33,13 @@ struct Source {
     inflight: HashSet<Cid>,
     /// When it last delivered, or was given work while idle.
     since: Instant,
+    /// Until then it is given nothing, because it stood still.
+    shunned: Option<Instant>,
     outbox: Vec<Entry>,
 }
 
 struct Want {
-    session: u64,
+    sessions: Vec<u64>,
     waiters: Vec<oneshot::Sender<Bytes>>,
     asked: HashSet<PeerId>,
     have: HashSet<PeerId>,
@@ -58,9 +58,13 @@ struct SessionState {
 pub(crate) struct Actor {
     server: Arc<Server>,
     peers: Peers,
+    /// A source that delivers nothing for this long loses its blocks to others.
+    source_stall: Duration,
     sources: HashMap<PeerId, Source>,
     sessions: HashMap<u64, SessionState>,
     wants: HashMap<Cid, Want>,
+    /// The sessions of blocks that were asked around for and came: a late HAVE still names a source.
+    delivered: HashMap<Cid, Vec<u64>>,
     /// Wants that found every source busy, oldest first.
     starved: VecDeque<Cid>,
     /// What peers wait for, and whether they only want to know.
@@ -69,13 +73,15 @@ pub(crate) struct Actor {
 }
 
 impl Actor {
-    pub(crate) fn new(server: Arc<Server>, peers: Peers) -> Actor {
+    pub(crate) fn new(server: Arc<Server>, peers: Peers, source_stall: Duration) -> Actor {
         Actor {
             server,
             peers,
+            source_stall,
             sources: HashMap::new(),
             sessions: HashMap::new(),
             wants: HashMap::new(),
+            delivered: HashMap::new(),
             starved: VecDeque::new(),
             waiting: HashMap::new(),
             waiting_of: HashMap::new(),
@@ -142,73 +148,94 @@ impl Actor {
             good: HashSet::new(),
             asked: HashSet::new(),
         });
-        match self.wants.get_mut(&cid) {
-            Some(want) => want.waiters.push(reply),
-            None => {
-                let want = Want {
-                    session,
-                    waiters: vec![reply],
-                    asked: HashSet::new(),
-                    have: HashSet::new(),
-                    refused: HashSet::new(),
-                    from: None,
-                    asked_at: Instant::now(),
-                };
-                self.wants.insert(cid, want);
-                self.place(cid);
-            }
+        let want = self.wants.entry(cid).or_insert_with(|| Want {
+            sessions: vec![],
+            waiters: vec![],
+            asked: HashSet::new(),
+            have: HashSet::new(),
+            refused: HashSet::new(),
+            from: None,
+            asked_at: Instant::now(),
+        });
+        want.waiters.push(reply);
+        if !want.sessions.contains(&session) {
+            want.sessions.push(session);
         }
+        self.place(cid);
     }
 
     /// Gives a want to the source with the least in flight, or asks around when none is known.
     fn place(&mut self, cid: Cid) {
         let Some(want) = self.wants.get_mut(&cid) else { return };
-        if want.from.is_some() {
-            return;
-        }
-        let Some(session) = self.sessions.get_mut(&want.session) else {
-            return;
-        };
-        let best = self
-            .sources
-            .iter_mut()
-            .filter(|(peer, _)| {
-                (want.have.contains(peer) || session.good.contains(peer)) && !want.refused.contains(peer)
-            })
-            .min_by_key(|(_, source)| source.inflight.len());
-        match best {
-            Some((_, source)) if source.inflight.len() >= PER_PEER => self.starved.push_back(cid),
-            Some((peer, source)) => {
-                if source.inflight.is_empty() {
-                    source.since = Instant::now();
+        let sessions = &mut self.sessions;
+        if want.from.is_none() {
+            let now = Instant::now();
+            let known = |peer: &PeerId| {
+                want.have.contains(peer)
+                    || want
+                        .sessions
+                        .iter()
+                        .any(|id| sessions.get(id).is_some_and(|session| session.good.contains(peer)))
+            };
+            let best = self
+                .sources
+                .iter_mut()
+                .filter(|(peer, source)| {
+                    !want.refused.contains(peer) && source.shunned.is_none_or(|until| until < now) && known(peer)
+                })
+                .min_by_key(|(_, source)| source.inflight.len());
+            match best {
+                Some((_, source)) if source.inflight.len() >= PER_PEER => self.starved.push_back(cid),
+                Some((peer, source)) => {
+                    if source.inflight.is_empty() {
+                        source.since = now;
+                    }
+                    source.inflight.insert(cid);
+                    source.outbox.push(Entry::want(&cid, false));
+                    want.from = Some(*peer);
                 }
-                source.inflight.insert(cid);
-                source.outbox.push(Entry::want(&cid, false));
-                want.from = Some(*peer);
-                session.asked.insert(*peer);
-            }
-            None => {
-                want.asked_at = Instant::now();
-                for (peer, source) in &mut self.sources {
-                    if want.asked.insert(*peer) {
-                        source.outbox.push(Entry::want(&cid, true));
-                        session.asked.insert(*peer);
+                None => {
+                    want.asked_at = now;
+                    for (peer, source) in &mut self.sources {
+                        if want.asked.insert(*peer) {
+                            source.outbox.push(Entry::want(&cid, true));
+                        }
                     }
                 }
             }
         }
-        session.shared.asked.store(session.asked.len(), Ordering::Relaxed);
+        for id in &want.sessions {
+            if let Some(session) = sessions.get_mut(id) {
+                session.asked.extend(want.asked.iter().chain(&want.from));
+                session.shared.asked.store(session.asked.len(), Ordering::Relaxed);
+            }
+        }
     }
 
-    fn presence(&mut self, peer: PeerId, cid: Cid, have: bool) {
-        let Some(want) = self.wants.get_mut(&cid) else { return };
-        if have {
-            want.have.insert(peer);
-            want.refused.remove(&peer);
-            if let Some(session) = self.sessions.get_mut(&want.session) {
+    /// A peer turned out to have blocks of what a want belongs to.
+    fn found(sessions: &mut HashMap<u64, SessionState>, ids: &[u64], peer: PeerId) {
+        for id in ids {
+            if let Some(session) = sessions.get_mut(id) {
                 session.good.insert(peer);
                 session.shared.sources.store(session.good.len(), Ordering::Relaxed);
             }
+        }
+    }
+
+    fn presence(&mut self, peer: PeerId, cid: Cid, have: bool) {
+        let Some(want) = self.wants.get_mut(&cid) else {
+            if let (true, Some(ids)) = (have, self.delivered.get(&cid)) {
+                Self::found(&mut self.sessions, ids, peer);
+            }
+            if let Some(source) = self.sources.get_mut(&peer) {
+                source.outbox.push(Entry::cancel(&cid));
+            }
+            return;
+        };
+        if have {
+            want.have.insert(peer);
+            want.refused.remove(&peer);
+            Self::found(&mut self.sessions, &want.sessions, peer);
         } else {
             want.have.remove(&peer);
             want.refused.insert(peer);
@@ -234,15 +261,12 @@ impl Actor {
         };
         if let Some(source) = self.sources.get_mut(&peer) {
             source.inflight.remove(cid);
-            source.since = Instant::now();
+            (source.since, source.shunned) = (Instant::now(), None);
         }
-        if let Some(session) = self.sessions.get_mut(&want.session) {
-            session.good.insert(peer);
-            session.shared.sources.store(session.good.len(), Ordering::Relaxed);
-        }
-        // Whoever else was asked still remembers it.
+        Self::found(&mut self.sessions, &want.sessions, peer);
+        // Who refused still remembers the want; who has not answered yet is told when it does.
         for other in want
-            .asked
+            .have
             .iter()
             .chain(&want.refused)
             .chain(&want.from)
@@ -252,6 +276,9 @@ impl Actor {
                 source.inflight.remove(cid);
                 source.outbox.push(Entry::cancel(cid));
             }
+        }
+        if want.asked.len() > 1 {
+            self.delivered.insert(*cid, want.sessions);
         }
         for waiter in want.waiters {
             // A waiter that left needs no block.
@@ -296,31 +323,22 @@ impl Actor {
             self.sources.remove(&peer);
         }
         for peer in now.iter() {
-            if self.sources.contains_key(peer) {
-                continue;
-            }
-            let mut outbox = Vec::new();
-            for (cid, want) in self
-                .wants
-                .iter_mut()
-                .filter(|(_, want)| want.from.is_none())
-                .take(WAITING_PER_PEER)
-            {
-                want.asked.insert(*peer);
-                outbox.push(Entry::want(cid, true));
-                if let Some(session) = self.sessions.get_mut(&want.session) {
-                    session.asked.insert(*peer);
-                    session.shared.asked.store(session.asked.len(), Ordering::Relaxed);
-                }
-            }
-            self.sources.insert(
-                *peer,
-                Source {
-                    inflight: HashSet::new(),
-                    since: Instant::now(),
-                    outbox,
-                },
-            );
+            self.sources.entry(*peer).or_insert_with(|| Source {
+                inflight: HashSet::new(),
+                since: Instant::now(),
+                shunned: None,
+                outbox: Vec::new(),
+            });
+        }
+        // Newcomers are asked for what nobody was known to have.
+        let open: Vec<Cid> = self
+            .wants
+            .iter()
+            .filter(|(_, want)| want.from.is_none())
+            .map(|(cid, _)| *cid)
+            .collect();
+        for cid in open {
+            self.place(cid);
         }
     }
 
@@ -342,6 +360,9 @@ impl Actor {
     fn tick(&mut self) {
         self.sessions
             .retain(|_, session| Arc::strong_count(&session.shared) > 1);
+        let sessions = &self.sessions;
+        self.delivered
+            .retain(|_, ids| ids.iter().any(|id| sessions.contains_key(id)));
         let abandoned: Vec<Cid> = self
             .wants
             .iter()
@@ -360,31 +381,18 @@ impl Actor {
         let stuck: Vec<PeerId> = self
             .sources
             .iter()
-            .filter(|(_, source)| !source.inflight.is_empty() && source.since.elapsed() > SOURCE_STALL)
+            .filter(|(_, source)| !source.inflight.is_empty() && source.since.elapsed() > self.source_stall)
             .map(|(peer, _)| *peer)
             .collect();
         for peer in stuck {
             tracing::debug!(%peer, "block source stands still: asking others");
-            for session in self.sessions.values_mut() {
-                session.good.remove(&peer);
+            if let Some(source) = self.sources.get_mut(&peer) {
+                source.shunned = Some(Instant::now() + self.source_stall);
             }
             self.release(peer);
         }
         let mut again: Vec<Cid> = Vec::new();
         for (cid, want) in &mut self.wants {
-            let session_gone = !self.sessions.contains_key(&want.session);
-            if session_gone {
-                // Its first asker left; any session of the remaining ones would do, so it starts one of its own.
-                let shared = Arc::new(Shared::default());
-                self.sessions.insert(
-                    want.session,
-                    SessionState {
-                        shared,
-                        good: HashSet::new(),
-                        asked: HashSet::new(),
-                    },
-                );
-            }
             if want.from.is_none() && want.asked_at.elapsed() > ASK_AGAIN && again.len() < 64 {
                 want.asked.clear();
                 want.refused.clear();

@@ -28,6 +28,9 @@ const PINS: TableDefinition<'_, &[u8], ()> = TableDefinition::new("pins");
 /// Bytes of blocks written in one transaction.
 pub(crate) const BATCH: usize = 4 << 20;
 
+/// Bytes of the database kept in memory; the system caches the file besides.
+const CACHE: usize = 32 << 20;
+
 /// A file that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Added {
@@ -80,13 +83,16 @@ impl BlockStore {
         let dir = dir.as_ref();
         std::fs::create_dir_all(dir).map_err(Error::file(dir))?;
         let path = dir.join("blocks.redb");
-        let db = Database::create(&path).map_err(|e| match e {
-            redb::DatabaseError::DatabaseAlreadyOpen => Error::StoreInUse { path: path.clone() },
-            e => Error::Store {
-                path: path.clone(),
-                cause: e.to_string(),
-            },
-        })?;
+        let db = Database::builder()
+            .set_cache_size(CACHE)
+            .create(&path)
+            .map_err(|e| match e {
+                redb::DatabaseError::DatabaseAlreadyOpen => Error::StoreInUse { path: path.clone() },
+                e => Error::Store {
+                    path: path.clone(),
+                    cause: e.to_string(),
+                },
+            })?;
         let store = BlockStore(Arc::new(Inner {
             path,
             db: RwLock::new(Some(db)),

@@ -64,7 +64,7 @@ pub struct Limits {
     pub streams_per_peer: usize,
     /// How long a direct stream may stand still.
     pub stream_idle: Duration,
-    /// How long a fetch may wait for its next block.
+    /// How long a fetch may wait for its next block. A source that is silent for a quarter of it loses its blocks.
     pub stall: Duration,
     /// Blocks of one fetch in flight.
     pub window: usize,

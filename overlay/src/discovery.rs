@@ -391,13 +391,15 @@ impl Node {
 impl Overlay {
     /// Finds a peer through the DHT, connects to it, and gives the addresses found.
     pub async fn find_peer(&self, peer: PeerId) -> Result<Vec<Multiaddr>, Error> {
-        let (mut addrs, asked) = self.ask(|reply| Command::KnownAddrs { peer, reply }).await?;
+        let (addrs, asked) = self.ask(|reply| Command::KnownAddrs { peer, reply }).await?;
         if self.0.peers.borrow().contains(&peer) {
             return Ok(addrs);
         }
-        if addrs.is_empty() {
-            addrs = self.ask(|reply| Command::Kad(Request::Closest { peer, reply })).await?;
+        if !addrs.is_empty() && self.connect(peer, addrs.clone()).await.is_ok() {
+            return Ok(addrs);
         }
+        // Not known here, or moved since.
+        let addrs = self.ask(|reply| Command::Kad(Request::Closest { peer, reply })).await?;
         if addrs.is_empty() {
             return Err(Error::PeerNotFound { peer, asked });
         }

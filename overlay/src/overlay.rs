@@ -134,7 +134,7 @@ impl Overlay {
         let mut node = Node::new(swarm, peers_sender, addrs_sender, config.bootstrap.clone(), topics);
         node.listening(config.listen.len()).await?;
         node.dial_bootstrap();
-        tasks.spawn(Actor::new(server, peers.clone()).run(inbox));
+        tasks.spawn(Actor::new(server, peers.clone(), config.limits.stall / 4).run(inbox));
         let main = tasks.spawn(node.run(commands_queue, validated));
         Ok(Overlay(Arc::new(Inner {
             key: config.key,

@@ -239,3 +239,111 @@ impl Walk {
         Ok(node.data)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A dag-pb node of the given UnixFS type over children with the sizes said of them.
+    fn node(kind: i32, filesize: Option<u64>, children: &[(Cid, u64)]) -> (Cid, Bytes) {
+        let file = PbUnixFs {
+            kind,
+            data: None,
+            filesize,
+            blocksizes: children.iter().map(|(_, size)| *size).collect(),
+        };
+        let links = children
+            .iter()
+            .map(|(cid, _)| PbLink {
+                hash: Some(cid.to_bytes()),
+            })
+            .collect();
+        let block: Bytes = PbNode {
+            links,
+            data: Some(file.encode_to_vec().into()),
+        }
+        .encode_to_vec()
+        .into();
+        (cid_of(DAG_PB, &block).unwrap(), block)
+    }
+
+    fn leaf(content: &'static [u8]) -> (Cid, Bytes) {
+        (cid_of(RAW, content).unwrap(), Bytes::from_static(content))
+    }
+
+    /// Walks the blocks in the order asked for.
+    fn walk(root: Cid, max_bytes: u64, blocks: &[(Cid, Bytes)]) -> Result<Vec<u8>, String> {
+        let (mut walk, mut content) = (Walk::new(root, max_bytes), Vec::new());
+        loop {
+            let Some(cid) = walk.upcoming(1).next() else {
+                return Ok(content);
+            };
+            let (_, block) = blocks.iter().find(|(c, _)| *c == cid).expect("a block of the test");
+            content.extend(walk.visit(block).map_err(|e| e.to_string())?);
+        }
+    }
+
+    #[test]
+    fn files_are_read_in_order() {
+        let (a, b) = (leaf(b"ab"), leaf(b"cde"));
+        let inner = node(2, Some(5), &[(a.0, 2), (b.0, 3)]);
+        let root = node(2, None, &[(inner.0, 5), (a.0, 2)]);
+        let blocks = [a, b, inner, root.clone()];
+        assert_eq!(walk(root.0, 7, &blocks).unwrap(), b"abcdeab");
+        assert!(
+            walk(root.0, 6, &blocks)
+                .unwrap_err()
+                .contains("is 7 bytes, more than the bound of 6")
+        );
+        assert_eq!(links(&root.0, &root.1).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn hostile_trees_are_refused() {
+        let a = leaf(b"ab");
+        let refused = |root: (Cid, Bytes), text: &str| {
+            let error = walk(root.0, 1 << 20, &[root, a.clone()]).unwrap_err();
+            assert!(error.contains(text), "{error}");
+        };
+        refused(node(1, None, &[]), "a directory");
+        refused(node(4, None, &[]), "UnixFS type 4");
+        refused(node(2, Some(9), &[(a.0, 2)]), "says 9 bytes but its parts make 2");
+        refused(node(2, None, &[(a.0, 0)]), "link 0 has size 0");
+        refused(node(2, None, &[(a.0, 3)]), "2 bytes where its parent says 3");
+        refused(node(2, None, &[(a.0, u64::MAX), (a.0, 2)]), "overflow");
+        refused(node(2, None, &[(Cid::new_v1(0x71, *a.0.hash()), 2)]), "codec 0x71");
+        let garbage = Bytes::from_static(&[0xff; 40]);
+        refused((cid_of(DAG_PB, &garbage).unwrap(), garbage), "not a dag-pb node");
+
+        // A chain of nodes, each with one child.
+        let mut blocks = vec![a.clone()];
+        for _ in 0..=MAX_DEPTH {
+            let child = blocks.last().unwrap().0;
+            blocks.push(node(2, None, &[(child, 2)]));
+        }
+        let root = blocks.last().unwrap().0;
+        assert!(walk(root, 100, &blocks).unwrap_err().contains("deeper than 32"));
+
+        // Many tiny leaves.
+        let root = node(2, None, &[(a.0, 2); 1200]);
+        let error = walk(root.0, 10_000, &[root, a]).unwrap_err();
+        assert!(error.contains("more than 1043 blocks"), "{error}");
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic() {
+        let mut state = 1u64;
+        for len in (0..2000).map(|n| n % 97) {
+            let block: Vec<u8> = (0..len)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    // Small values look like protobuf more often.
+                    (state >> 59).to_le_bytes()[0]
+                })
+                .collect();
+            let cid = cid_of(DAG_PB, &block).unwrap();
+            let block = Bytes::from(block);
+            let _ = (links(&cid, &block), file_node(&cid, &block));
+        }
+    }
+}

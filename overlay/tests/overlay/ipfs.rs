@@ -301,3 +301,32 @@ async fn the_dht_names_providers() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mesh_that_fetches_together_moves_each_block_once_per_node() {
+    within(60, async {
+        let chain = Arc::new(Chain::default());
+        let nodes = [
+            node(&chain).await,
+            node(&chain).await,
+            node(&chain).await,
+            node(&chain).await,
+        ];
+        for (i, a) in nodes.iter().enumerate() {
+            for b in &nodes[..i] {
+                connect(&a.overlay, &b.overlay).await;
+            }
+        }
+        let content = noise(16 * MIB, 9);
+        let cid = nodes[0].overlay.add_bytes(content.clone()).await.unwrap().cid;
+        let fetches = nodes[1..].iter().map(|node| node.overlay.get_bytes(cid, 64 << 20, &[]));
+        for got in futures::future::join_all(fetches).await {
+            assert!(got.unwrap() == content);
+        }
+        for node in &nodes[1..] {
+            let traffic = node.overlay.bytes_transferred();
+            assert!(traffic.bitswap_in < content.len() as u64 * 11 / 10, "{traffic:?}");
+        }
+    })
+    .await;
+}

@@ -6,6 +6,8 @@ mod common;
 mod discovery;
 mod ipfs;
 mod kubo;
+mod liars;
+mod relay;
 mod sources;
 mod streams;
 mod topics;
