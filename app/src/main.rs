@@ -1,2 +1,7 @@
 //! The node and its command line.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trainyard_app::cli::main()
+}

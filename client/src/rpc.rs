@@ -451,9 +451,10 @@ impl Client {
                 what: url,
                 reason: error.to_string(),
             },
-            detail => Error::Unreachable {
+            // The library's own text is only "HTTP error"; what happened is in the trace.
+            _ => Error::Unreachable {
                 url,
-                reason: detail.to_string(),
+                reason: error.trace().root_cause().to_string(),
             },
         }
     }

@@ -15,6 +15,9 @@ const ATTEMPTS: u32 = 5;
 /// How long a node that does not answer is asked again to take a signed transaction.
 const BROADCAST_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Gas limit of a simulation, within what any block allows.
+const SIMULATED_GAS: u64 = 50_000_000;
+
 /// What gas costs: millionths of a utrain per unit, so `0.025utrain` is 25 000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GasPrice(pub u64);
@@ -146,6 +149,21 @@ impl Signer {
         self.client.wait_tx(hash, self.timeout).await
     }
 
+    /// The gas that a transaction would use.
+    ///
+    /// # Errors
+    /// It would fail, or the node does not answer.
+    pub async fn estimate(&self, draft: &Draft) -> Result<u64, Error> {
+        let known = self.account.lock().await.as_ref().copied();
+        let (_, sequence) = match known {
+            Some(known) => known,
+            None => self.ask_account().await?,
+        };
+        let mut draft = draft.clone();
+        draft.gas_limit = draft.gas_limit.max(SIMULATED_GAS);
+        self.simulate(&draft, sequence).await
+    }
+
     /// Signs and hands over to the mempool, without waiting for a block; returns the hash.
     ///
     /// # Errors
@@ -188,6 +206,7 @@ impl Signer {
             draft.gas_limit = match self.fees.gas {
                 Gas::Limit(gas) => gas,
                 Gas::Auto { percent } => {
+                    draft.gas_limit = SIMULATED_GAS;
                     let used = self.simulate(&draft, sequence).await?;
                     u64::try_from(u128::from(used) * u128::from(percent) / 100).unwrap_or(u64::MAX)
                 }

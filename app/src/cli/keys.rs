@@ -1,0 +1,205 @@
+//! `trainyard keys …`
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use color_eyre::eyre::{Result, WrapErr as _, bail, eyre};
+use serde_json::json;
+use trainyard_client::keys::{Backend, Error, KeyInfo, Keyring, PrivateKey, generate_mnemonic};
+
+use super::Global;
+
+/// Holds the password of encrypted keys where nobody can be asked.
+pub(super) const PASSWORD_VARIABLE: &str = "TRAINYARD_KEYRING_PASSWORD";
+/// Holds the password of an exported key.
+const EXPORT_VARIABLE: &str = "TRAINYARD_EXPORT_PASSWORD";
+/// Largest text read from a file or from stdin, bytes.
+const MAX_TEXT: u64 = 16 << 10;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Create a key and show its mnemonic once, or recover one from its mnemonic
+    Add {
+        /// Its name
+        name: String,
+        /// Read the mnemonic instead of creating one
+        #[arg(long)]
+        recover: bool,
+    },
+    /// List all keys
+    List,
+    /// Show one key
+    Show {
+        /// Its name
+        name: String,
+        /// Print the address only
+        #[arg(long, short)]
+        address: bool,
+    },
+    /// Delete a key for good
+    Delete {
+        /// Its name
+        name: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Give a key another name
+    Rename {
+        /// Its name
+        from: String,
+        /// The new one
+        to: String,
+    },
+    /// Print a key, encrypted with a password of its own
+    Export {
+        /// Its name
+        name: String,
+    },
+    /// Store an exported key, or a private key of 64 hex digits
+    Import {
+        /// Its name here
+        name: String,
+        /// The file; - is stdin
+        file: PathBuf,
+    },
+}
+
+pub(super) fn run(global: &Global, command: Command) -> Result<()> {
+    match command {
+        Command::Add { name, recover } => add(global, &name, recover),
+        Command::List => {
+            let keys: Vec<_> = global.keyring()?.list()?.iter().map(view).collect();
+            global.print(&keys)
+        }
+        Command::Show { name, address } => {
+            let key = global.keyring()?.show(&name)?;
+            if address {
+                println!("{}", key.address);
+                return Ok(());
+            }
+            global.print(&view(&key))
+        }
+        Command::Delete { name, yes } => {
+            let key = global.keyring()?.show(&name)?;
+            if !yes && !confirm(&format!("Delete key {name:?} of {} for good?", key.address))? {
+                bail!("not deleted");
+            }
+            Ok(global.keyring()?.delete(&name)?)
+        }
+        Command::Rename { from, to } => Ok(global.keyring()?.rename(&from, &to)?),
+        Command::Export { name } => {
+            let keyring = unlocked(global, &name)?;
+            keyring.get(&name)?;
+            let password = new_password(EXPORT_VARIABLE, "Password for the export")?;
+            println!("{}", keyring.export(&name, &password)?);
+            Ok(())
+        }
+        Command::Import { name, file } => import(global, &name, &file),
+    }
+}
+
+fn add(global: &Global, name: &str, recover: bool) -> Result<()> {
+    if global.keyring()?.show(name).is_ok() {
+        return Err(Error::Exists(name.into()).into());
+    }
+    let mnemonic = if recover {
+        ask_secret("Mnemonic", std::io::stdin().is_terminal())?.into()
+    } else {
+        generate_mnemonic()
+    };
+    let key = PrivateKey::from_mnemonic(&mnemonic)?;
+    let info = locked(global)?.add(name, &key)?;
+    let mut result = view(&info);
+    if !recover {
+        eprintln!("Write this mnemonic down: it is shown once, and whoever has it has the account.");
+        result["mnemonic"] = json!(*mnemonic);
+    }
+    global.print(&result)
+}
+
+fn import(global: &Global, name: &str, file: &std::path::Path) -> Result<()> {
+    let mut text = String::new();
+    let source: Box<dyn std::io::Read> = if file.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(file).wrap_err_with(|| file.display().to_string())?)
+    };
+    source
+        .take(MAX_TEXT)
+        .read_to_string(&mut text)
+        .wrap_err_with(|| file.display().to_string())?;
+    let info = if text.trim_start().starts_with('{') {
+        let password = secret(EXPORT_VARIABLE, "Password of the export")?;
+        locked(global)?.import(name, &text, &password)?
+    } else {
+        locked(global)?.add(name, &PrivateKey::from_hex(&text)?)?
+    };
+    global.print(&view(&info))
+}
+
+fn view(key: &KeyInfo) -> serde_json::Value {
+    json!({
+        "name": key.name,
+        "address": key.address.to_string(),
+        "operator": key.address.operator(),
+        "public_key": hex::encode(key.public_key),
+    })
+}
+
+/// The keyring, ready to open the key `name`.
+pub(super) fn unlocked(global: &Global, name: &str) -> Result<Keyring> {
+    if global.backend() == Backend::Test {
+        return global.keyring();
+    }
+    // No password is asked for a key that does not exist.
+    global.keyring()?.show(name)?;
+    let password = secret(PASSWORD_VARIABLE, &format!("Password of key {name:?}"))?;
+    global.keyring_with(Some(password))
+}
+
+/// The keyring, ready to store a key.
+fn locked(global: &Global) -> Result<Keyring> {
+    match global.backend() {
+        Backend::Test => global.keyring(),
+        Backend::File => global.keyring_with(Some(new_password(PASSWORD_VARIABLE, "Password for the new key")?)),
+    }
+}
+
+fn secret(variable: &str, question: &str) -> Result<String> {
+    match std::env::var(variable) {
+        Ok(password) => Ok(password),
+        Err(_) if std::io::stdin().is_terminal() => ask_secret(question, true),
+        Err(_) => Err(eyre!("{question}: there is no terminal to ask at; set {variable}")),
+    }
+}
+
+fn new_password(variable: &str, question: &str) -> Result<String> {
+    let password = secret(variable, question)?;
+    if std::env::var_os(variable).is_none() && ask_secret("Once more", true)? != password {
+        bail!("the two passwords differ");
+    }
+    Ok(password)
+}
+
+/// Reads a line: without echo at a terminal, else from stdin.
+fn ask_secret(question: &str, terminal: bool) -> Result<String> {
+    if terminal {
+        return rpassword::prompt_password(format!("{question}: ")).wrap_err("cannot read from the terminal");
+    }
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::stdin().lock().take(MAX_TEXT), &mut line).wrap_err("stdin")?;
+    Ok(line)
+}
+
+/// Asks a yes-or-no question; where there is no terminal the answer is yes, for whoever runs a script meant it.
+pub(super) fn confirm(question: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Ok(true);
+    }
+    eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).wrap_err("stdin")?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
+}

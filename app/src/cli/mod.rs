@@ -1,0 +1,244 @@
+//! The command line: one file per group of commands.
+//!
+//! | file | commands |
+//! |---|---|
+//! | `keys` | `keys add list show delete rename export import` |
+//! | `model` | `model new inspect` |
+//! | `data` | `data pack inspect` |
+//! | `tx` | `tx bank staking registry`: build, sign, send |
+//! | `query` | `query` and `status`: ask a node |
+//! | `output` | results as text or JSON |
+
+mod data;
+mod keys;
+mod model;
+mod output;
+mod query;
+mod tx;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use color_eyre::eyre::{Result, WrapErr as _, eyre};
+use trainyard_client::keys::{Backend, Keyring};
+use trainyard_client::rpc::Client;
+use trainyard_proto::address::Address;
+
+pub use output::Format;
+
+/// A blockchain that trains machine-learning models.
+#[derive(Debug, Parser)]
+#[command(name = "trainyard", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Global {
+    /// Folder of keys, data and node [default: ~/.trainyard]
+    #[arg(
+        long,
+        global = true,
+        env = "TRAINYARD_HOME",
+        value_name = "FOLDER",
+        hide_env_values = true
+    )]
+    home: Option<PathBuf>,
+    /// RPC address of the node to talk to
+    #[arg(
+        long,
+        global = true,
+        env = "TRAINYARD_NODE",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:26657"
+    )]
+    node: String,
+    /// Chain id to sign for [default: the node's]
+    #[arg(long, global = true, env = "TRAINYARD_CHAIN_ID", value_name = "ID")]
+    chain_id: Option<String>,
+    /// Where keys are kept: encrypted with a password, or in plain text for throw-away networks
+    #[arg(
+        long,
+        global = true,
+        env = "TRAINYARD_KEYRING_BACKEND",
+        value_name = "BACKEND",
+        default_value = "file"
+    )]
+    keyring_backend: KeyringBackend,
+    /// How results are printed
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "TRAINYARD_OUTPUT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    output: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum KeyringBackend {
+    File,
+    Test,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Manage account keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Write a built-in model as ONNX, or look into one
+    #[command(subcommand)]
+    Model(model::Command),
+    /// Turn data into shards and manifests, or look into them
+    #[command(subcommand)]
+    Data(data::Command),
+    /// Send transactions
+    #[command(subcommand)]
+    Tx(tx::Command),
+    /// Ask the chain
+    #[command(subcommand, visible_alias = "q")]
+    Query(query::Command),
+    /// Show the node's status
+    Status,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_logging();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let global = cli.global;
+    match cli.command {
+        Command::Keys(command) => keys::run(&global, command),
+        Command::Model(command) => model::run(&global, command),
+        Command::Data(command) => data::run(&global, command),
+        Command::Tx(command) => block_on(tx::run(&global, command)),
+        Command::Query(command) => block_on(query::run(&global, command)),
+        Command::Status => block_on(query::status(&global)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "trainyard", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Version => {
+            println!("{}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Runtime::new()
+        .wrap_err("cannot start the runtime")?
+        .block_on(work)
+}
+
+/// Logs go to stderr; `RUST_LOG` chooses which.
+fn init_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+impl Global {
+    /// The home folder; it need not exist.
+    ///
+    /// # Errors
+    /// None was given and the user has none.
+    pub fn home(&self) -> Result<PathBuf> {
+        if let Some(home) = &self.home {
+            return Ok(home.clone());
+        }
+        let user = std::env::var_os("HOME").ok_or_else(|| eyre!("no home folder: give --home or set HOME"))?;
+        Ok(PathBuf::from(user).join(".trainyard"))
+    }
+
+    /// A client of the node.
+    ///
+    /// # Errors
+    /// `--node` is no URL.
+    pub fn client(&self) -> Result<Client> {
+        Ok(Client::new(&self.node)?)
+    }
+
+    /// The chain to sign for: the one asked for, which the node must be of, or the node's own.
+    ///
+    /// # Errors
+    /// The node is of another chain or does not answer.
+    pub async fn chain_id(&self, client: &Client) -> Result<String> {
+        if let Some(chain_id) = &self.chain_id {
+            client.expect_chain(chain_id).await?;
+            return Ok(chain_id.clone());
+        }
+        Ok(client.status().await?.node_info.network.to_string())
+    }
+
+    /// Prints a result.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn print(&self, result: &impl serde::Serialize) -> Result<()> {
+        self.output.print(result)
+    }
+
+    /// The keyring, without asking for a password.
+    fn keyring(&self) -> Result<Keyring> {
+        self.keyring_with(std::env::var(keys::PASSWORD_VARIABLE).ok())
+    }
+
+    fn keyring_with(&self, password: Option<String>) -> Result<Keyring> {
+        Ok(Keyring::open(&self.home()?, self.backend(), password))
+    }
+
+    fn backend(&self) -> Backend {
+        match self.keyring_backend {
+            KeyringBackend::File => Backend::File,
+            KeyringBackend::Test => Backend::Test,
+        }
+    }
+
+    /// An account, given by its address or by the name of one of our keys.
+    fn account(&self, text: &str) -> Result<Address> {
+        if let Ok(key) = self.keyring()?.show(text) {
+            return Ok(key.address);
+        }
+        text.parse()
+            .wrap_err_with(|| format!("{text:?} is neither a key's name nor an address"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,171 @@
+//! The binary as a user runs it, as far as no node is needed.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// Runs `trainyard` in a home folder of its own, with nothing of the caller's environment that could change it.
+fn trainyard(home: &Path, arguments: &[&str], environment: &[(&str, &str)], stdin: &str) -> Output {
+    let mut process = Command::new(env!("CARGO_BIN_EXE_trainyard"))
+        .args(arguments)
+        .env_clear()
+        .env("TRAINYARD_HOME", home)
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    process.wait_with_output().unwrap()
+}
+
+const TEST: (&str, &str) = ("TRAINYARD_KEYRING_BACKEND", "test");
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn answer(output: &Output) -> Value {
+    serde_json::from_str(&done(output)).unwrap()
+}
+
+fn refusal(output: &Output) -> String {
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn keys_are_created_recovered_moved_and_protected() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], environment: &[(&str, &str)], stdin: &str| {
+        trainyard(home.path(), &[&["-o", "json"], arguments].concat(), environment, stdin)
+    };
+    let password = ("TRAINYARD_KEYRING_PASSWORD", "correct horse");
+    let alice = answer(&run(&["keys", "add", "alice"], &[password], ""));
+    let mnemonic = alice["mnemonic"].as_str().unwrap();
+    assert_eq!(mnemonic.split(' ').count(), 24);
+    let error = refusal(&run(&["keys", "add", "alice"], &[password], ""));
+    assert!(error.contains("there already is a key \"alice\""), "{error}");
+
+    // The same words give the same account, in another keyring too.
+    let recovered = answer(&run(&["keys", "add", "again", "--recover"], &[TEST], mnemonic));
+    assert_eq!(recovered["address"], alice["address"]);
+    assert_eq!(
+        done(&run(&["keys", "show", "alice", "--address"], &[], "")).trim(),
+        alice["address"]
+    );
+
+    let export = ("TRAINYARD_EXPORT_PASSWORD", "carry me over");
+    let wrong = ("TRAINYARD_KEYRING_PASSWORD", "not that one");
+    let error = refusal(&run(&["keys", "export", "alice"], &[wrong, export], ""));
+    assert!(error.contains("wrong password for key \"alice\""), "{error}");
+    let error = refusal(&run(&["keys", "export", "alice"], &[export], ""));
+    assert!(error.contains("set TRAINYARD_KEYRING_PASSWORD"), "{error}");
+    let exported = done(&run(&["keys", "export", "alice"], &[password, export], ""));
+    let moved = answer(&run(&["keys", "import", "moved", "-"], &[TEST, export], &exported));
+    assert_eq!(moved["address"], alice["address"]);
+
+    done(&run(&["keys", "rename", "moved", "kept"], &[TEST], ""));
+    done(&run(&["keys", "delete", "again"], &[TEST], ""));
+    let keys = answer(&run(&["keys", "list"], &[TEST], ""));
+    let names: Vec<&Value> = keys.as_array().unwrap().iter().map(|key| &key["name"]).collect();
+    assert_eq!(names, ["kept"]);
+}
+
+#[test]
+fn models_are_written_and_inspected() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("cnn.onnx");
+    let path = file.to_str().unwrap();
+    let run = |arguments: &[&str]| trainyard(home.path(), &[&["-o", "json"], arguments].concat(), &[], "");
+    let written = answer(&run(&[
+        "model",
+        "new",
+        "cnn",
+        "--filters",
+        "4,8",
+        "--hidden",
+        "16",
+        "--out",
+        path,
+    ]));
+    let inspected = answer(&run(&["model", "inspect", path, "--nodes"]));
+    assert_eq!(inspected["sha256"], written["sha256"]);
+    assert_eq!(inspected["state_root"], written["state_root"]);
+    assert_eq!(inspected["nodes"][0]["operator"], "Conv");
+    assert_eq!(inspected["output"], "N x 10");
+
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(refusal(&run(&["model", "inspect", path])).contains("cnn.onnx"));
+    assert!(refusal(&run(&["model", "new", "cnn", "--input", "784", "--out", path])).contains("[784]"));
+}
+
+#[test]
+fn data_is_packed_into_the_block_store() {
+    let home = tempfile::tempdir().unwrap();
+    let csv = home.path().join("points.csv");
+    let rows: String = (0..20)
+        .map(|i| format!("{i},{}.5,{}\n", i * 2, ["low", "high"][i / 10]))
+        .collect();
+    std::fs::write(&csv, format!("a,b,kind\n{rows}")).unwrap();
+    let input = format!("csv:{},label=kind", csv.display());
+    let run = |arguments: &[&str]| trainyard(home.path(), &[&["-o", "json"], arguments].concat(), &[], "");
+    let packed = answer(&run(&[
+        "data",
+        "pack",
+        "points",
+        "--all",
+        &input,
+        "--test-fraction",
+        "0.25",
+        "--encrypt",
+    ]));
+    assert_eq!(
+        (&packed["train"]["samples"], &packed["test"]["samples"]),
+        (&json!(15), &json!(5))
+    );
+    assert_eq!(packed["train"]["encrypted"], true);
+    let cid = packed["train"]["manifest_cid"].as_str().unwrap();
+    assert!(cid.starts_with("bafkrei"), "{cid}");
+    let manifest = answer(&run(&["data", "inspect", cid]));
+    assert_eq!(manifest["classes"], json!(["high", "low"]));
+    assert_eq!(manifest["plaintext_root"], packed["train"]["plaintext_root"]);
+    assert!(home.path().join("data-keys").join(cid).is_file());
+
+    let error = refusal(&run(&[
+        "data",
+        "pack",
+        "points",
+        "--all",
+        &input.replace("kind", "sort"),
+    ]));
+    assert!(error.contains("no column is called \"sort\""), "{error}");
+    let error = refusal(&run(&["data", "inspect", "../etc"]));
+    assert!(error.contains("neither a file nor a CID"), "{error}");
+}
+
+#[test]
+fn a_missing_node_is_named_and_completions_need_none() {
+    let home = tempfile::tempdir().unwrap();
+    let error = refusal(&trainyard(
+        home.path(),
+        &["status", "--node", "http://127.0.0.1:1"],
+        &[],
+        "",
+    ));
+    assert!(error.contains("node http://127.0.0.1:1 does not answer"), "{error}");
+    let error = refusal(&trainyard(home.path(), &["status", "--node", "nowhere"], &[], ""));
+    assert!(error.contains("http://127.0.0.1:26657"), "{error}");
+    let completions = done(&trainyard(home.path(), &["completions", "bash"], &[], ""));
+    assert!(completions.contains("_trainyard"));
+}
