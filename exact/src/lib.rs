@@ -14,13 +14,11 @@
 //! | [`batches`] | which samples a worker trains on, drawn from the beacon |
 //! | [`average`] | merging the workers' deltas |
 //! | [`task`] | loss and optimizer |
-//! | [`metrics`] | scores from integer counts |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod average;
 pub mod batches;
 pub mod merkle;
-pub mod metrics;
 pub mod model;
 pub mod onnx;
 pub mod prf;

@@ -25,8 +25,6 @@ pub enum Tag {
     Init = 0x21,
     /// Masks of dropout.
     Dropout = 0x22,
-    /// Counts of a classifier's predictions.
-    Metrics = 0x30,
 }
 
 /// SHA-256 of the tag followed by the parts. Parts are concatenated as they are: all but the last must have a fixed
