@@ -6,7 +6,7 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files: Vec<String> = ["registry", "job", "pouw"]
+    let files: Vec<String> = ["registry", "job", "pouw", "overlay"]
         .iter()
         .flat_map(|module| ["types", "tx", "query"].map(|file| format!("proto/trainyard/{module}/v1/{file}.proto")))
         .filter(|path| PathBuf::from(path).exists())

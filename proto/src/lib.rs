@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`registry`], [`job`], [`pouw`] | our own packages `trainyard.<module>.v1`, generated from `proto/trainyard/` |
+//! | [`registry`], [`job`], [`pouw`], [`overlay`] | our own packages `trainyard.<module>.v1`, generated from `proto/trainyard/` |
 //! | [`cosmos`] | the Cosmos SDK's messages, as every Cosmos wallet and tool sends them |
 //! | [`address`] | bech32 account and validator addresses |
 //! | [`coin`] | denominations and checked amounts |
@@ -43,6 +43,12 @@ mod generated {
             include!(concat!(env!("OUT_DIR"), "/trainyard.job.v1.serde.rs"));
         }
     }
+    pub mod overlay {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/trainyard.overlay.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/trainyard.overlay.v1.serde.rs"));
+        }
+    }
     pub mod pouw {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/trainyard.pouw.v1.rs"));
@@ -53,6 +59,8 @@ mod generated {
 
 /// `trainyard.job.v1`: jobs, rounds, evaluations.
 pub use generated::job::v1 as job;
+/// `trainyard.overlay.v1`: messages on a job's gossip topic.
+pub use generated::overlay::v1 as overlay;
 /// `trainyard.pouw.v1`: block header of useful work, epoch checkpoints.
 pub use generated::pouw::v1 as pouw;
 /// `trainyard.registry.v1`: workers and evaluators.
