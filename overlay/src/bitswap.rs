@@ -129,11 +129,17 @@ impl Actor {
                 if full {
                     self.forget_waiting(peer);
                 }
-                for (cid, have_only) in cids {
+                if !self.sources.contains_key(&peer) {
+                    // It has connected just now.
+                    self.peers_changed();
+                }
+                if self.sources.contains_key(&peer) {
                     let count = self.waiting_of.entry(peer).or_default();
-                    if *count < WAITING_PER_PEER && self.sources.contains_key(&peer) {
-                        let added = self.waiting.entry(cid).or_default().insert(peer, have_only).is_none();
-                        *count += usize::from(added);
+                    for (cid, have_only) in cids {
+                        if *count < WAITING_PER_PEER {
+                            let added = self.waiting.entry(cid).or_default().insert(peer, have_only).is_none();
+                            *count += usize::from(added);
+                        }
                     }
                 }
             }

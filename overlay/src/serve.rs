@@ -125,6 +125,14 @@ impl Server {
     /// Reads one stream that a peer opened, until it ends.
     pub(crate) async fn read_loop(self: Arc<Self>, mut incoming: Incoming) {
         let peer = incoming.peer;
+        // A stream can be faster than the news that its peer has connected.
+        let mut peers = self.peers.clone();
+        if !matches!(
+            timeout(OPEN_TIMEOUT, peers.wait_for(|peers| peers.contains(&peer))).await,
+            Ok(Ok(_))
+        ) {
+            return;
+        }
         loop {
             let message = match wire::read(&mut incoming.stream).await {
                 Ok(Some(message)) => message,
@@ -180,21 +188,8 @@ impl Server {
         if wanted.is_empty() && !full {
             return;
         }
-        let cids: Vec<Cid> = wanted.iter().map(|(cid, _)| *cid).collect();
-        let held = self
-            .store
-            .blocking(move |store| {
-                cids.iter()
-                    .map(|cid| Ok(unixfs::check_cid(cid).is_ok() && store.has(cid)?))
-                    .collect()
-            })
-            .await;
-        let held: Vec<bool> = match held {
-            Ok(held) => held,
-            Err(e) => {
-                tracing::warn!(%peer, "cannot answer a wantlist: {e}");
-                return;
-            }
+        let Some(held) = self.held(wanted.iter().map(|(cid, _)| *cid).collect()).await else {
+            return;
         };
         let (mut reply, mut bytes, mut missing) = (Message::default(), 0, Vec::new());
         for ((cid, entry), held) in wanted.into_iter().zip(held) {
@@ -227,19 +222,46 @@ impl Server {
                 }
             }
         }
-        if !missing.is_empty() || full {
-            // Told first: a block that is stored from here on finds the peer waiting.
-            self.exchange
-                .tell(Input::Waiting {
-                    peer,
-                    full,
-                    cids: missing,
-                })
-                .await;
+        if !reply.is_empty() && !self.send_answer(peer, reply).await {
+            return;
         }
-        if !reply.is_empty() {
-            self.send_answer(peer, reply).await;
+        if missing.is_empty() && !full {
+            return;
         }
+        self.exchange
+            .tell(Input::Waiting {
+                peer,
+                full,
+                cids: missing.clone(),
+            })
+            .await;
+        // What was stored between the look and this note has been announced to nobody.
+        let Some(held) = self.held(missing.iter().map(|(cid, _)| *cid).collect()).await else {
+            return;
+        };
+        let late: Vec<Entry> = missing
+            .iter()
+            .zip(held)
+            .filter(|(_, held)| *held)
+            .map(|((cid, have), _)| Entry::want(cid, *have))
+            .collect();
+        if !late.is_empty() {
+            self.clone().answer_later(peer, late);
+        }
+    }
+
+    /// Which of the blocks are held; `None` if the store failed.
+    async fn held(&self, cids: Vec<Cid>) -> Option<Vec<bool>> {
+        let look = move |store: &BlockStore| {
+            cids.iter()
+                .map(|cid| Ok(unixfs::check_cid(cid).is_ok() && store.has(cid)?))
+                .collect()
+        };
+        self.store
+            .blocking(look)
+            .await
+            .inspect_err(|e| tracing::warn!("cannot answer a wantlist: {e}"))
+            .ok()
     }
 
     async fn send_answer(self: &Arc<Self>, peer: PeerId, message: Message) -> bool {

@@ -74,7 +74,7 @@ impl StreamBody {
 /// Decides what is served to whom.
 #[async_trait]
 pub trait StreamHandler: Send + Sync + 'static {
-    /// The content under `key` for `peer`, if it may have it.
+    /// The content under `key` for `peer`, if it may have it. Must answer within seconds: the asker waits 15.
     async fn open(&self, peer: PeerId, key: &str) -> Option<StreamBody>;
 }
 

@@ -324,13 +324,20 @@ impl Node {
                 self.topics.disconnected(&peer_id);
             }
             SwarmEvent::OutgoingConnectionError {
-                connection_id, error, ..
+                connection_id,
+                peer_id,
+                error,
+                ..
             } => {
                 if let Some(dial) = self.dials.remove(&connection_id) {
-                    let _ = dial.reply.send(Err(Error::Dial {
-                        target: dial.target,
-                        cause: dial_cause(&error),
-                    }));
+                    // Of several dials at once, those that lose are refused as one connection too many.
+                    let _ = dial.reply.send(match (peer_id, &error) {
+                        (Some(peer), DialError::Denied { .. }) if self.swarm.is_connected(&peer) => Ok(peer),
+                        _ => Err(Error::Dial {
+                            target: dial.target,
+                            cause: dial_cause(&error),
+                        }),
+                    });
                 }
             }
             SwarmEvent::NewListenAddr { address, .. } => self.addrs.send_modify(|addrs| addrs.push(address)),

@@ -124,8 +124,12 @@ async fn streams_carry_tensors_and_refuse_abuse() {
             "{error}"
         );
 
-        // Many at once, more than a peer may have open.
-        let many = (0..24).map(|_| b.overlay.fetch_stream(peer, "empty", 0));
+        // Many at once, more than a peer may have open, from a node that must first connect.
+        let c = node(&chain).await;
+        let addr = a.overlay.listen_addrs()[0].clone();
+        let dials = futures::future::join_all((0..24).map(|_| c.overlay.dial(addr.clone()))).await;
+        assert!(dials.iter().all(Result::is_ok), "{dials:?}");
+        let many = (0..24).map(|_| c.overlay.fetch_stream(peer, "empty", 0));
         let results = futures::future::join_all(many).await;
         assert!(results.iter().filter(|r| r.is_ok()).count() >= 8, "{results:?}");
     })
