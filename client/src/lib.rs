@@ -7,11 +7,13 @@
 //! | [`rpc`] | a client of a node's RPC: queries, broadcasts, waiting for a transaction |
 //! | [`signer`] | an account that sends transactions and keeps count of its sequence |
 //! | [`events`] | blocks' events, in order and without gaps |
+//! | [`members`] | who belongs to a job |
 //! | [`data`] | datasets: manifests, shards, importers, key grants |
 
 pub mod data;
 pub mod events;
 pub mod keys;
+pub mod members;
 pub mod rpc;
 pub mod signer;
 pub mod tx;

@@ -78,6 +78,12 @@ pub enum Error {
         /// What was wrong.
         log: String,
     },
+    /// The node has, or recently had, exactly this transaction: it counts once.
+    #[error("transaction {hash} is already known to the node")]
+    Duplicate {
+        /// Its hash, hex.
+        hash: String,
+    },
     /// The transaction is in a block and failed there; its fee is spent.
     #[error("transaction {} failed at height {}: {} (code {} of {:?})", .0.hash, .0.height, .0.log, .0.code, .0.codespace)]
     Failed(Box<TxOutcome>),
@@ -360,16 +366,18 @@ impl Client {
         })
     }
 
-    /// Hands a transaction to the mempool; returns its hash. One that is already there is accepted again.
+    /// Hands a transaction to the mempool; returns its hash.
     ///
     /// # Errors
-    /// `CheckTx` refuses it, or the node does not answer.
+    /// `CheckTx` refuses it, the node knows it already, or does not answer.
     pub async fn broadcast(&self, tx: Vec<u8>) -> Result<[u8; 32], Error> {
         let hash = tx::hash(&tx);
         let answer = match self.http.broadcast_tx_sync(tx).await.map_err(|e| self.error(&e)) {
             Ok(answer) => answer,
             // CometBFT answers a repetition with an error instead of a code.
-            Err(Error::Refused { reason, .. }) if reason.contains("tx already exists in cache") => return Ok(hash),
+            Err(Error::Refused { reason, .. }) if reason.contains("tx already exists in cache") => {
+                return Err(Error::Duplicate { hash: show_hash(&hash) });
+            }
             Err(e) => return Err(e),
         };
         if answer.code.is_ok() {

@@ -11,7 +11,7 @@ use crate::rpc::{Client, Error, TxOutcome};
 use crate::tx::{Draft, SignerData};
 
 /// How often a transaction is signed anew because its sequence was taken.
-const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 10;
 /// How long a node that does not answer is asked again to take a signed transaction.
 const BROADCAST_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -184,17 +184,22 @@ impl Signer {
                 }
                 Err(e) => {
                     *account = None;
-                    let Some(expected) = e.wrong_sequence().filter(|_| attempt < ATTEMPTS) else {
+                    let taken = match &e {
+                        // Another signer of this account sent the same; it counts for that one.
+                        Error::Duplicate { .. } => Some(Some(sequence + 1)),
+                        // What the node expects counts its mempool in, which a query does not.
+                        other => other.wrong_sequence(),
+                    };
+                    let Some(next) = taken.filter(|_| attempt < ATTEMPTS) else {
                         return Err(e);
                     };
                     tracing::debug!(
                         sequence,
-                        ?expected,
+                        ?next,
                         attempt,
                         "the account's sequence was taken, signing anew"
                     );
-                    // What the node expects counts its mempool in, which a query does not.
-                    *account = expected.map(|sequence| (number, sequence));
+                    *account = next.map(|sequence| (number, sequence));
                     attempt += 1;
                 }
             }
@@ -225,14 +230,18 @@ impl Signer {
         );
         let start = Instant::now();
         let mut pause = Duration::from_millis(100);
+        let mut again = false;
         loop {
-            // The same bytes again are harmless: the mempool and the sequence admit them once.
+            // The same bytes again are harmless: mempool and sequence admit them once.
             match self.client.broadcast(tx.clone()).await {
                 Err(e @ Error::Unreachable { .. }) if start.elapsed() < BROADCAST_PATIENCE => {
                     tracing::debug!(%e, "handing the transaction over again");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(2));
+                    again = true;
                 }
+                // It did arrive, and the answer got lost.
+                Err(Error::Duplicate { .. }) if again => return Ok(crate::tx::hash(&tx)),
                 other => return other,
             }
         }

@@ -1,2 +1,167 @@
-//! The node and its command line.
-fn main() {}
+//! `trainerd`: trains and evaluates jobs of a Trainyard chain.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use color_eyre::eyre::{Context, Result, eyre};
+use tracing_subscriber::EnvFilter;
+use trainyard_trainerd::{config::Config, daemon, identity::Identity};
+
+/// Trains and evaluates jobs of a Trainyard chain.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Home of the daemon: configuration, keys, blocks, jobs.
+    #[arg(long, global = true, env = "TRAINERD_HOME", default_value_os_t = default_home())]
+    home: PathBuf,
+    /// What to log: error, warn, info, debug, or a filter such as "info,libp2p=debug".
+    #[arg(long, global = true, env = "TRAINERD_LOG", default_value = "info")]
+    log: String,
+    /// Log JSON lines.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a home: writes config.toml from the flags and makes the keys.
+    Init(Settings),
+    /// Prints account and peer id.
+    Show,
+    /// Runs the daemon; flags override config.toml.
+    Start(Settings),
+}
+
+/// Overrides of config.toml.
+#[derive(Args, Default)]
+struct Settings {
+    /// RPC address of a Trainyard node.
+    #[arg(long, env = "TRAINERD_NODE")]
+    node: Option<String>,
+    /// Chain id.
+    #[arg(long, env = "TRAINERD_CHAIN_ID")]
+    chain_id: Option<String>,
+    /// Name of the account's key.
+    #[arg(long)]
+    key: Option<String>,
+    /// `test` or `file`.
+    #[arg(long)]
+    keyring_backend: Option<String>,
+    /// Folder of the keyring, when it is not the home.
+    #[arg(long)]
+    keyring_home: Option<String>,
+    /// `worker`, `evaluator`; may be given twice.
+    #[arg(long = "role")]
+    roles: Vec<String>,
+    /// Bond to register with, such as 100TRAIN.
+    #[arg(long)]
+    bond: Option<String>,
+    /// Name shown to others.
+    #[arg(long)]
+    moniker: Option<String>,
+    /// Address to listen on; may be given several times.
+    #[arg(long)]
+    listen: Vec<String>,
+    /// Peer to join through, ending in /p2p/…; may be given several times.
+    #[arg(long)]
+    bootstrap: Vec<String>,
+    /// Threads of the engine; 0 uses every core.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Jobs worked on at once.
+    #[arg(long)]
+    max_jobs: Option<usize>,
+}
+
+impl Settings {
+    fn apply(self, config: &mut Config) {
+        fn set<T>(field: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *field = value;
+            }
+        }
+        fn set_list(field: &mut Vec<String>, value: Vec<String>) {
+            if !value.is_empty() {
+                *field = value;
+            }
+        }
+        set(&mut config.node, self.node);
+        set(&mut config.chain_id, self.chain_id);
+        set(&mut config.key, self.key);
+        set(&mut config.keyring_backend, self.keyring_backend);
+        set(&mut config.keyring_home, self.keyring_home);
+        set_list(&mut config.roles, self.roles);
+        set(&mut config.bond, self.bond);
+        set(&mut config.moniker, self.moniker);
+        set_list(&mut config.listen, self.listen);
+        set_list(&mut config.bootstrap, self.bootstrap);
+        set(&mut config.threads, self.threads);
+        set(&mut config.max_jobs, self.max_jobs);
+    }
+}
+
+fn default_home() -> PathBuf {
+    std::env::var_os("HOME").map_or_else(
+        || PathBuf::from(".trainerd"),
+        |home| PathBuf::from(home).join(".trainerd"),
+    )
+}
+
+fn main() -> Result<()> {
+    color_eyre::config::HookBuilder::default()
+        .display_env_section(false)
+        .display_location_section(false)
+        .install()?;
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_new(&cli.log).wrap_err_with(|| format!("--log {:?}", cli.log))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    if cli.json {
+        logs.json().flatten_event(true).init();
+    } else {
+        logs.init();
+    }
+    match cli.command {
+        Command::Init(settings) => {
+            let mut config = Config::read(&cli.home)?;
+            settings.apply(&mut config);
+            config.check()?;
+            config.write(&cli.home)?;
+            show(&cli.home, &config)
+        }
+        Command::Show => show(&cli.home, &Config::read(&cli.home)?),
+        Command::Start(settings) => {
+            let mut config = Config::read(&cli.home)?;
+            settings.apply(&mut config);
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let ran = runtime.block_on(async {
+                let stop = stopped()?;
+                daemon::run(&cli.home, config, stop).await
+            });
+            // A training step under way must not hold up the end; its round goes on from its checkpoint.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            ran
+        }
+    }
+}
+
+fn show(home: &std::path::Path, config: &Config) -> Result<()> {
+    let identity = Identity::load_or_create(home, config)?;
+    println!("account  {}", identity.account.address());
+    println!("peer id  {}", identity.peer.public().to_peer_id());
+    Ok(())
+}
+
+/// Done when the process is asked to stop.
+fn stopped() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(|e| eyre!("cannot listen for SIGTERM: {e}"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| eyre!("cannot listen for SIGINT: {e}"))?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("stops on SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("stops on SIGINT"),
+        }
+    })
+}

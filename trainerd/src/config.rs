@@ -1,0 +1,182 @@
+//! What an operator sets: `config.toml` in the daemon's home, overridden by flags and by `TRAINERD_…` variables.
+
+use std::path::{Path, PathBuf};
+
+use color_eyre::eyre::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use trainyard_overlay::Multiaddr;
+use trainyard_proto::{
+    coin::parse_human,
+    registry::{Role, VerificationClass},
+};
+
+/// Name of the file in the home.
+pub const FILE: &str = "config.toml";
+
+/// The whole configuration. Every field has a default but the chain id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// RPC address of a Trainyard node.
+    pub node: String,
+    /// Chain id; a node of another chain is refused.
+    pub chain_id: String,
+    /// Name of the account's key in the keyring.
+    pub key: String,
+    /// `test` (plain) or `file` (encrypted; password in `TRAINYARD_KEYRING_PASSWORD`).
+    pub keyring_backend: String,
+    /// Folder of the keyring; empty is the home.
+    pub keyring_home: String,
+    /// `worker`, `evaluator`.
+    pub roles: Vec<String>,
+    /// Bond to register with, such as `100TRAIN`; empty is the least that the chain asks of the roles.
+    pub bond: String,
+    /// Account that owns this and other nodes; empty is the daemon's own. Nodes of one operator never judge each other.
+    pub operator: String,
+    /// Shown to others.
+    pub moniker: String,
+    /// `pinned`, `tolerant`.
+    pub classes: Vec<String>,
+    /// Addresses to listen on.
+    pub listen: Vec<String>,
+    /// Peers to join through, each ending in `/p2p/…`.
+    pub bootstrap: Vec<String>,
+    /// Threads of the engine; 0 uses every core.
+    pub threads: usize,
+    /// Jobs worked on at once.
+    pub max_jobs: usize,
+    /// Subnet tags of jobs to take; empty takes those without a tag.
+    pub subnets: Vec<String>,
+    /// Region told to others.
+    pub region: String,
+    /// Price told to others, utrain per 10⁹ multiply-accumulates.
+    pub price_utrain: u64,
+    /// Steps between two checkpoints of a round.
+    pub checkpoint_steps: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: "http://127.0.0.1:26657".into(),
+            chain_id: String::new(),
+            key: "trainerd".into(),
+            keyring_backend: "test".into(),
+            keyring_home: String::new(),
+            roles: vec!["worker".into()],
+            bond: String::new(),
+            operator: String::new(),
+            moniker: String::new(),
+            classes: vec!["pinned".into(), "tolerant".into()],
+            listen: vec!["/ip4/0.0.0.0/tcp/26670".into()],
+            bootstrap: Vec::new(),
+            threads: 0,
+            max_jobs: 1,
+            subnets: Vec::new(),
+            region: String::new(),
+            price_utrain: 0,
+            checkpoint_steps: 20,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file of a home; its absence gives the defaults.
+    pub fn read(home: &Path) -> Result<Self> {
+        let path = home.join(FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).wrap_err_with(|| format!("{} is not valid", path.display())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(e) => Err(e).wrap_err_with(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Writes the file of a home.
+    pub fn write(&self, home: &Path) -> Result<()> {
+        let text = toml::to_string_pretty(self)?;
+        std::fs::create_dir_all(home).wrap_err_with(|| format!("cannot create {}", home.display()))?;
+        let path = home.join(FILE);
+        std::fs::write(&path, text).wrap_err_with(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Checks what no other place checks.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            !self.chain_id.is_empty(),
+            "chain_id is empty: name the chain with --chain-id or in {FILE}"
+        );
+        ensure!(
+            !self.roles().wrap_err("roles")?.is_empty(),
+            "roles is empty, expected \"worker\", \"evaluator\" or both"
+        );
+        ensure!(
+            (1..=64).contains(&self.max_jobs),
+            "max_jobs is {}, expected 1 to 64",
+            self.max_jobs
+        );
+        ensure!(self.threads <= 1024, "threads is {}, at most 1024", self.threads);
+        ensure!(self.checkpoint_steps >= 1, "checkpoint_steps is 0, expected at least 1");
+        self.classes()?;
+        self.listen()?;
+        self.bootstrap()?;
+        self.bond()?;
+        Ok(())
+    }
+
+    /// The roles.
+    pub fn roles(&self) -> Result<Vec<Role>> {
+        let role = |name: &String| match name.as_str() {
+            "worker" => Ok(Role::Worker),
+            "evaluator" => Ok(Role::Evaluator),
+            _ => bail!("role {name:?} is none of \"worker\" and \"evaluator\""),
+        };
+        self.roles.iter().map(role).collect()
+    }
+
+    /// The verification classes.
+    pub fn classes(&self) -> Result<Vec<VerificationClass>> {
+        let class = |name: &String| match name.as_str() {
+            "pinned" => Ok(VerificationClass::Pinned),
+            "tolerant" => Ok(VerificationClass::Tolerant),
+            _ => bail!("class {name:?} is none of \"pinned\" and \"tolerant\""),
+        };
+        self.classes.iter().map(class).collect()
+    }
+
+    /// Addresses to listen on.
+    pub fn listen(&self) -> Result<Vec<Multiaddr>> {
+        addresses("listen", &self.listen)
+    }
+
+    /// Peers to join through.
+    pub fn bootstrap(&self) -> Result<Vec<Multiaddr>> {
+        addresses("bootstrap", &self.bootstrap)
+    }
+
+    /// The bond in utrain; `None` is the least.
+    pub fn bond(&self) -> Result<Option<u64>> {
+        if self.bond.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(parse_human(&self.bond).wrap_err("bond")?))
+    }
+
+    /// Folder of the keyring.
+    pub fn keyring_home(&self, home: &Path) -> PathBuf {
+        if self.keyring_home.is_empty() {
+            home.to_path_buf()
+        } else {
+            PathBuf::from(&self.keyring_home)
+        }
+    }
+}
+
+fn addresses(what: &str, texts: &[String]) -> Result<Vec<Multiaddr>> {
+    texts
+        .iter()
+        .map(|text| {
+            text.parse()
+                .wrap_err_with(|| format!("{what}: {text:?} is no multiaddr"))
+        })
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! How workers train together.
+
+pub mod federated;

@@ -1,0 +1,54 @@
+//! What a node does in each phase of a job.
+//!
+//! A role looks at the job as the chain has it and at its own files, does the one thing that is due, and waits for the next
+//! block. Nothing else is remembered, so a killed daemon goes on where it was.
+
+pub mod evaluator;
+pub mod worker;
+
+use std::{path::PathBuf, sync::Arc};
+
+use trainyard_client::data::SealingKey;
+use trainyard_overlay::Overlay;
+use trainyard_proto::overlay::{JobMessage, job_message::Body};
+
+use crate::{chain::Chain, config::Config};
+
+/// What every role works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    /// The chain.
+    pub chain: Chain,
+    /// The mesh.
+    pub overlay: Overlay,
+    /// What the operator set.
+    pub config: Arc<Config>,
+    /// The daemon's home.
+    pub home: PathBuf,
+    /// Opens granted data keys.
+    pub sealing: SealingKey,
+    /// Seeds the salts of traces.
+    pub salt_secret: [u8; 32],
+}
+
+impl Node {
+    /// A message of this node on a job's topic.
+    pub fn message(&self, job_id: u64, body: Body) -> JobMessage {
+        JobMessage {
+            job_id,
+            sender: self.chain.address().to_string(),
+            body: Some(body),
+        }
+    }
+}
+
+/// What a role is to do after a look at its job.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Wait for the next block.
+    Wait(&'static str),
+    /// Something was done; look again at once.
+    Again,
+    /// The job asks nothing more of this node.
+    Over,
+}
