@@ -133,15 +133,15 @@ pub(super) fn start(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
     open_round(ctx, job, 0)
 }
 
-/// Draws evaluators by bond, never the client, a worker of the job, or a node of one of their operators.
+/// Draws evaluators by bond, never the client, a worker of the job, or a node of one operator with either.
 fn draw_evaluators(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<Address>, Error> {
     let nodes = NODES.all(ctx.state)?;
-    let mut barred = vec![job.client.clone()];
-    for worker in &job.workers {
-        barred.push(worker.address.clone());
+    let mut barred = Vec::new();
+    for party in job.workers.iter().map(|w| &w.address).chain([&job.client]) {
+        barred.push(party.clone());
         let operator = nodes
             .iter()
-            .find(|(_, n)| n.owner == worker.address)
+            .find(|(_, n)| n.owner == *party)
             .map(|(_, n)| n.operator.clone());
         barred.extend(operator);
     }
