@@ -102,7 +102,13 @@ fn explain_account(
             show(worker.stake),
             if worker.active { "active" } else { "dropped or gone" }
         ));
-        if total > 0 {
+        if total > 0 && job.state() == JobState::Failed {
+            lines.push(format!(
+                "The job failed: completed rounds are paid by samples, at {}.{:02} % of what they would have earned.",
+                spec.partial_share_bp / 100,
+                spec.partial_share_bp % 100
+            ));
+        } else if total > 0 {
             let share = portion(pot, worker.samples, total)?;
             lines.push(format!(
                 "Of the workers' {} its part is {} / {total} = {}, rounded down.",
