@@ -125,8 +125,12 @@ async fn transactions_queries_and_events_across_a_crash() {
         .unwrap();
     assert_eq!(answer.value, b"1");
 
-    // A repetition is no error, a malformed one is refused with code and text, an unknown one is waited for in vain.
-    assert_eq!(client.broadcast(b"alice=1".to_vec()).await.unwrap(), hash);
+    // A repetition and a malformed one are refused, the latter with code and text; an unknown one is waited for in vain.
+    let repeated = client.broadcast(b"alice=1".to_vec()).await.unwrap_err();
+    assert!(
+        matches!(&repeated, Error::Duplicate { hash: known } if *known == show_hash(&hash)),
+        "{repeated}"
+    );
     let refused = client.broadcast(b"no pair".to_vec()).await.unwrap_err();
     assert!(
         matches!(&refused, Error::Rejected { code, .. } if *code != 0),
@@ -147,6 +151,7 @@ async fn transactions_queries_and_events_across_a_crash() {
     let hash = loop {
         match client.broadcast(b"bob=2".to_vec()).await {
             Ok(hash) => break hash,
+            Err(Error::Duplicate { .. }) => break tx::hash(b"bob=2"),
             Err(e) => assert!(e.is_temporary() || matches!(e, Error::Refused { .. }), "{e}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
