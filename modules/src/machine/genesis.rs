@@ -2,6 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use trainyard_proto::{any, cosmos::staking::v1beta1::MsgCreateValidator};
 
 use super::{
@@ -100,13 +101,16 @@ pub fn init_genesis(
         return Err(SdkError::InvalidRequest(log).into());
     }
     EPOCH_BLOCKS.set(state, &core.epoch_blocks)?;
-    if !core.beacon.is_empty() {
+    let beacon = if core.beacon.is_empty() {
+        Sha256::digest(format!("trainyard/genesis/v1\0{}", block.chain_id)).into()
+    } else {
         let bytes = hex::decode(&core.beacon)
             .ok()
             .and_then(|b| <[u8; 32]>::try_from(b).ok());
         let wrong = || SdkError::InvalidRequest(format!("core beacon {:?} is not 32 bytes in hex", core.beacon));
-        context::set_beacon(state, bytes.ok_or_else(wrong)?)?;
-    }
+        bytes.ok_or_else(wrong)?
+    };
+    context::set_beacon(state, beacon)?;
     auth::init(state, auth)?;
     bank::init(state, bank)?;
     staking::init(state, staking)?;
@@ -122,11 +126,13 @@ pub fn init_genesis(
     super::invariants(state)?;
     let exported = staking.validators.iter().any(|v| v.power > 0);
     let mut ctx = context::Ctx { state, block, events };
-    let mut updates = staking::end_epoch(&mut ctx)?;
-    if exported {
-        // A chain that continues another's state tells CometBFT the whole set, not what changed.
-        updates = staking::powers(ctx.state)?;
-    }
+    let updates = if exported {
+        // A chain that continues another's state goes on in the middle of its epoch: nobody is paid, and CometBFT is told
+        // the whole set as it stands.
+        staking::powers(ctx.state)?
+    } else {
+        staking::end_epoch(&mut ctx)?
+    };
     if updates.is_empty() {
         let log = "genesis has no validator with at least 1 TRAIN of stake; add one with `trainyard genesis gentx`";
         return Err(SdkError::InvalidRequest(log.into()).into());
