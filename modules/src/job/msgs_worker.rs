@@ -72,7 +72,8 @@ impl Handler for MsgJoinJob {
         }
         let params = PARAMS.get(ctx.state)?;
         let pot = pots(&params, job.budget)?.0;
-        let stake = portion(pot, params.stake_multiple.into(), requirements.max_workers.into())?;
+        // Saturates where the pot is nearly all the money there is: then nobody can pay such a stake.
+        let stake = portion(pot, 1, requirements.max_workers.into())?.saturating_mul(params.stake_multiple.into());
         transfer(ctx, worker, Address::of_module(bank::ESCROW), stake)?;
         registry::engage(ctx.state, &worker)?;
         job.workers.push(WorkerState {
