@@ -128,6 +128,8 @@ pub enum JobError {
     },
     #[error("{evaluator} has committed to a score of job {job} already")]
     CommittedTwice { job: u64, evaluator: Address },
+    #[error("{evaluator} has revealed its score of job {job} already")]
+    RevealedTwice { job: u64, evaluator: Address },
     #[error("what {evaluator} reveals for job {job} does not match its commitment")]
     Mismatch { job: u64, evaluator: Address },
     #[error("the signature of {evaluator} over its attestation of job {job} is not valid")]
@@ -158,6 +160,7 @@ coded!(JobError, "job", |error| match error {
     JobError::Mismatch { .. } => 16,
     JobError::Signature { .. } => 17,
     JobError::Recipient { .. } => 18,
+    JobError::RevealedTwice { .. } => 19,
 });
 
 /// A state as people read it.

@@ -88,7 +88,7 @@ impl Handler for MsgRevealEvaluation {
         let mut job = job_in(ctx.state, self.job_id, JobState::Revealing)?;
         let at = position(&job, evaluator)?;
         if job.evaluators[at].attestation.is_some() {
-            return Err(JobError::CommittedTwice { job: job.id, evaluator }.into());
+            return Err(JobError::RevealedTwice { job: job.id, evaluator }.into());
         }
         let fixed = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap_or_default();
         let (model, metrics) = (fixed(&self.model_sha256), fixed(&self.metrics_hash));
