@@ -50,6 +50,10 @@ fn unparsable(what: &str, error: &dyn std::fmt::Display) -> Error {
     SdkError::TxDecode(format!("{what}: {error}")).into()
 }
 
+fn bad_gas_limit(found: u64) -> Error {
+    SdkError::InvalidRequest(format!("gas limit is {found}, expected 1 to {MAX_GAS}")).into()
+}
+
 impl Tx {
     /// Decodes a transaction and checks all that needs no state.
     ///
@@ -96,9 +100,8 @@ impl Tx {
             .fee
             .clone()
             .ok_or_else(|| Error::from(SdkError::InvalidRequest("tx has no fee".into())))?;
-        if fee.gas_limit == 0 || fee.gas_limit > MAX_GAS {
-            let log = format!("gas limit is {}, expected 1 to {MAX_GAS}", fee.gas_limit);
-            return Err(SdkError::InvalidRequest(log).into());
+        if fee.gas_limit > MAX_GAS {
+            return Err(bad_gas_limit(fee.gas_limit));
         }
         if !fee.granter.is_empty()
             || (!fee.payer.is_empty() && Some(&fee.payer) != signers.first().map(ToString::to_string).as_ref())
@@ -145,6 +148,10 @@ impl Verifier for Direct {
 /// # Errors
 /// What is wrong; the caller drops the effects then.
 pub fn ante(ctx: &mut Ctx<'_, '_>, tx: &Tx, bytes: usize, mode: Mode, verifier: &dyn Verifier) -> Result<(), Error> {
+    // CosmJS simulates with a gas limit of 0.
+    if tx.fee.gas_limit == 0 && mode != Mode::Simulate {
+        return Err(bad_gas_limit(0));
+    }
     ctx.state
         .gas
         .charge(gas::TX_BYTE.saturating_mul(bytes as u64), "tx size")?;

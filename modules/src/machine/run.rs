@@ -3,7 +3,7 @@
 use trainyard_proto::{any::Any, cosmos::base::abci::v1beta1::TxMsgData, prost::Message};
 
 use super::{
-    ante::{Tx, Verifier, ante},
+    ante::{MAX_GAS, Tx, Verifier, ante},
     router,
 };
 use crate::{
@@ -93,7 +93,7 @@ fn run(
     let tx = Tx::decode(bytes)?;
     result.gas_wanted = tx.gas_limit();
     let limit = if mode == Mode::Simulate {
-        u64::MAX
+        MAX_GAS
     } else {
         tx.gas_limit()
     };
