@@ -78,6 +78,9 @@ fn by_path(app: &Application, request: &RequestQuery, height: u64, last: &Block)
 /// A key's value, or its absence, with a proof against the app hash of `height`, which the header of `height + 1` carries.
 fn raw_key(app: &Application, request: &RequestQuery, height: u64) -> Result<ResponseQuery, Error> {
     let key = &request.data;
+    if key.is_empty() {
+        return Err(SdkError::InvalidRequest("the key is empty, expected at least one byte".into()).into());
+    }
     let (value, proof) = if request.prove {
         let (value, proof) = app.store().prove(key, height).map_err(from_store)?;
         (value, Some(proof_ops(key, &proof)))
