@@ -1,12 +1,15 @@
 //! The node and its command line.
 //!
 //! ```text
+//! abci/         the socket that CometBFT drives the application through
 //! store/        the state on disk: Merkle tree, versions, proofs, pruning
 //! application/  the state machine over the store, as ABCI calls it
+//! node/         a running node: the application behind its socket, CometBFT as its child; homes, genesis, local networks
 //! cli/          the command line
 //! ```
 
 pub mod abci;
 pub mod application;
 pub mod cli;
+pub mod node;
 pub mod store;

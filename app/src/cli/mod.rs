@@ -6,16 +6,27 @@
 //! | `model` | `model new inspect` |
 //! | `data` | `data pack inspect` |
 //! | `tx` | `tx bank staking registry`: build, sign, send |
-//! | `query` | `query` and `status`: ask a node |
+//! | `query` | `query`: ask a node |
+//! | `init` | `init`: a node's home |
+//! | `genesis` | `genesis add-account gentx collect-gentxs validate` |
+//! | `start` | `start`: run a node; `export` its state |
+//! | `status` | `status` of a node |
+//! | `testnet` | `testnet`: homes of several validators on one machine |
 //! | `output` | results as text or JSON |
 
 mod data;
+mod genesis;
+mod init;
 mod keys;
 mod model;
 mod output;
 mod query;
+mod start;
+mod status;
+mod testnet;
 mod tx;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,6 +38,11 @@ use trainyard_client::rpc::Client;
 use trainyard_proto::address::Address;
 
 pub use output::Format;
+
+use crate::node::home::Home;
+
+/// Where a node of this machine serves RPC unless told otherwise.
+const DEFAULT_RPC: &str = "127.0.0.1:26657";
 
 /// A blockchain that trains machine-learning models.
 #[derive(Debug, Parser)]
@@ -50,15 +66,9 @@ pub struct Global {
         hide_env_values = true
     )]
     home: Option<PathBuf>,
-    /// RPC address of the node to talk to
-    #[arg(
-        long,
-        global = true,
-        env = "TRAINYARD_NODE",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:26657"
-    )]
-    node: String,
+    /// RPC address of the node to talk to [default: the home's node, else http://127.0.0.1:26657]
+    #[arg(long, global = true, env = "TRAINYARD_NODE", value_name = "URL")]
+    node: Option<String>,
     /// Chain id to sign for [default: the node's]
     #[arg(long, global = true, env = "TRAINYARD_CHAIN_ID", value_name = "ID")]
     chain_id: Option<String>,
@@ -106,6 +116,17 @@ enum Command {
     /// Ask the chain
     #[command(subcommand, visible_alias = "q")]
     Query(query::Command),
+    /// Make a node's home
+    Init(init::Init),
+    /// Write the genesis of a chain
+    #[command(subcommand)]
+    Genesis(genesis::Command),
+    /// Run a node: the application and CometBFT as its child
+    Start(start::Start),
+    /// Print a stopped node's state as the genesis of a chain that continues it
+    Export(start::Export),
+    /// Make the homes of several validators on this machine
+    Testnet(testnet::Testnet),
     /// Show the node's status
     Status,
     /// Print completions for a shell
@@ -119,8 +140,11 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    init_logging();
+    let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
+    init_logging(match &cli.command {
+        Command::Start(start) => start.log_level,
+        _ => tracing::Level::WARN,
+    });
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -128,6 +152,19 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The arguments, with commands that the Cosmos SDK has at the top brought under `genesis`.
+fn arguments(mut given: Vec<OsString>) -> Vec<OsString> {
+    let command = match given.get(1).and_then(|first| first.to_str()) {
+        Some("add-genesis-account") => "add-account",
+        Some("gentx") => "gentx",
+        Some("collect-gentxs") => "collect-gentxs",
+        Some("validate-genesis") => "validate",
+        _ => return given,
+    };
+    given.splice(1..2, ["genesis".into(), command.into()]);
+    given
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -138,7 +175,12 @@ fn run(cli: Cli) -> Result<()> {
         Command::Data(command) => data::run(&global, command),
         Command::Tx(command) => block_on(tx::run(&global, command)),
         Command::Query(command) => block_on(query::run(&global, command)),
-        Command::Status => block_on(query::status(&global)),
+        Command::Init(command) => init::run(&global, &command),
+        Command::Genesis(command) => genesis::run(&global, command),
+        Command::Start(command) => start::start(&global, command),
+        Command::Export(command) => start::export(&global, command),
+        Command::Testnet(command) => testnet::run(&global, command),
+        Command::Status => block_on(status::run(&global)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "trainyard", &mut std::io::stdout());
             Ok(())
@@ -156,9 +198,10 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
         .block_on(work)
 }
 
-/// Logs go to stderr; `RUST_LOG` chooses which.
-fn init_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+/// Logs go to stderr, from `level` on; `RUST_LOG` chooses otherwise.
+fn init_logging(level: tracing::Level) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level.to_string()));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -184,7 +227,12 @@ impl Global {
     /// # Errors
     /// `--node` is no URL.
     pub fn client(&self) -> Result<Client> {
-        Ok(Client::new(&self.node)?)
+        if let Some(node) = &self.node {
+            return Ok(Client::new(node)?);
+        }
+        let rpc = Home::new(&self.home()?)?.listens().map(|listens| listens.rpc);
+        let rpc = rpc.unwrap_or_else(|_| DEFAULT_RPC.into());
+        Ok(Client::new(&format!("http://{}", rpc.replace("0.0.0.0", "127.0.0.1")))?)
     }
 
     /// The chain to sign for: the one asked for, which the node must be of, or the node's own.
@@ -236,6 +284,20 @@ impl Global {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_sdk_names_of_genesis_commands_work() {
+        let parse = |words: &str| Cli::try_parse_from(arguments(words.split(' ').map(Into::into).collect()));
+        for words in [
+            "add-genesis-account alice 5TRAIN --home h",
+            "gentx alice 5TRAIN",
+            "collect-gentxs",
+            "validate-genesis",
+        ] {
+            let cli = parse(&format!("trainyard {words}")).unwrap();
+            assert!(matches!(cli.command, Command::Genesis(_)), "{words}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,8 +1,7 @@
-//! `trainyard query …` and `trainyard status`.
+//! `trainyard query …`
 
 use clap::Subcommand;
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
-use serde_json::json;
 use trainyard_client::rpc::Client;
 use trainyard_proto::coin::DENOM;
 use trainyard_proto::cosmos::bank::v1beta1 as bank;
@@ -228,23 +227,6 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
             ))
         }
     }
-}
-
-/// Prints what the node says of itself.
-pub(super) async fn status(global: &Global) -> Result<()> {
-    let status = global.client()?.status().await?;
-    let (node, sync, validator) = (&status.node_info, &status.sync_info, &status.validator_info);
-    global.print(&json!({
-        "chain_id": node.network.as_str(),
-        "moniker": node.moniker.to_string(),
-        "node_id": node.id.to_string(),
-        "cometbft": node.version.to_string(),
-        "latest_height": sync.latest_block_height.value().to_string(),
-        "latest_time": sync.latest_block_time.to_rfc3339(),
-        "app_hash": sync.latest_app_hash.to_string(),
-        "catching_up": sync.catching_up,
-        "voting_power": validator.power.value().to_string(),
-    }))
 }
 
 struct Ask<'a> {

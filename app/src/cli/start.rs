@@ -1,0 +1,70 @@
+//! `trainyard start` and `trainyard export`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use color_eyre::eyre::{Result, WrapErr as _, eyre};
+
+use super::Global;
+use crate::abci::Address;
+use crate::node::genesis::GenesisDoc;
+use crate::node::home::Home;
+use crate::node::{self, Ending};
+
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// Serve the application only; CometBFT is run by someone else
+    #[arg(long)]
+    abci_only: bool,
+    /// Where the application listens: unix:///path or tcp://host:port [default: a unix socket in the home]
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<Address>,
+    /// Stop after committing this height
+    #[arg(long, value_name = "HEIGHT")]
+    halt_height: Option<u64>,
+    /// How much is logged: error, warn, info, debug or trace; from debug on CometBFT tells more as well
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub(super) log_level: tracing::Level,
+}
+
+pub(super) fn start(global: &Global, start: Start) -> Result<()> {
+    let home = Home::new(&global.home()?)?;
+    let talkative = start.log_level >= tracing::Level::DEBUG;
+    let options = node::Options {
+        abci_only: start.abci_only,
+        address: start.address,
+        halt_height: start.halt_height,
+        comet_log_level: talkative.then(|| "info".to_owned()),
+    };
+    match node::run(&home, &options)? {
+        Ending::Stopped => tracing::info!(target: "node", "stopped"),
+        Ending::Halted(height) => tracing::info!(target: "node", height, "halted as asked"),
+    }
+    Ok(())
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Write to a file instead of stdout
+    #[arg(long, value_name = "FILE")]
+    output_document: Option<PathBuf>,
+}
+
+/// Prints the latest state as the genesis of a chain that continues this one. The node must be stopped.
+pub(super) fn export(global: &Global, export: Export) -> Result<()> {
+    let home = Home::new(&global.home()?)?;
+    let app = node::open(&home)?;
+    let last = app
+        .last_block()
+        .ok_or_else(|| eyre!("there is nothing to export before block 1"))?;
+    let mut genesis = GenesisDoc::load(&home)?;
+    genesis.app_state = app.export()?;
+    genesis.continue_after(&last);
+    match export.output_document {
+        Some(path) => {
+            std::fs::write(&path, genesis.to_json() + "\n").wrap_err_with(|| path.display().to_string())?;
+        }
+        None => println!("{}", genesis.to_json()),
+    }
+    Ok(())
+}

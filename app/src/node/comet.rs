@@ -1,0 +1,247 @@
+//! The CometBFT program.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::Error;
+use super::home::Home;
+use crate::abci::Address;
+
+/// How long a CometBFT that was asked to stop may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a child of a killed run may take to notice; it does within seconds.
+const LEFT_PATIENCE: Duration = Duration::from_secs(10);
+/// Lines kept for the report of a sudden end.
+const TAIL: usize = 12;
+
+/// The program: on the PATH or where `scripts/setup` puts it, `${TRAINYARD_CACHE:-~/.cache/trainyard}/bin`.
+///
+/// # Errors
+/// It is in neither place.
+pub fn find() -> Result<PathBuf, Error> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let cache = match std::env::var_os("TRAINYARD_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/trainyard"),
+    };
+    let cached = cache.join("bin");
+    let found = std::env::split_paths(&path)
+        .chain([cached.clone()])
+        .map(|folder| folder.join("cometbft"))
+        .find(|program| program.is_file());
+    found.ok_or(Error::NoComet(cached))
+}
+
+/// Lets CometBFT write its configuration and keys into a home.
+///
+/// # Errors
+/// It is not installed, or fails.
+pub fn init(home: &Home) -> Result<(), Error> {
+    let program = find()?;
+    let output = std::process::Command::new(&program)
+        .args([OsStr::new("init"), OsStr::new("--home"), home.path().as_os_str()])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::CannotRun { program, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::CometFailed {
+        command: "init".into(),
+        output: String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+            .trim()
+            .into(),
+    })
+}
+
+/// How a child ended by itself.
+pub(super) struct Ended {
+    status: String,
+    lines: Vec<String>,
+}
+
+impl From<Ended> for Error {
+    fn from(Ended { status, lines }: Ended) -> Self {
+        Self::CometEnded { status, lines }
+    }
+}
+
+/// The log of a child, on its way to ours.
+#[derive(Default)]
+struct Log {
+    tail: Mutex<VecDeque<String>>,
+    silent: AtomicBool,
+}
+
+/// CometBFT, running.
+pub(super) struct Child {
+    process: tokio::process::Child,
+    readers: Vec<JoinHandle<()>>,
+    log: Arc<Log>,
+}
+
+impl Child {
+    /// Starts CometBFT on a home, with the application at `address`.
+    pub(super) async fn start(home: &Home, address: &Address, log_level: Option<&str>) -> Result<Self, Error> {
+        let program = find()?;
+        let lock = lock(home).await?;
+        let mut command = Command::new(&program);
+        command
+            .args([OsStr::new("start"), OsStr::new("--home"), home.path().as_os_str()])
+            .arg(format!("--proxy_app={address}"))
+            // Ctrl-C in a terminal reaches the foreground group: only us, who then stop it in order.
+            .process_group(0)
+            // Not to be read: the lock is held as long as any process has it open, so as long as the child lives.
+            .stdin(Stdio::from(lock))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        if let Some(level) = log_level {
+            command.arg(format!("--log_level={level}"));
+        }
+        let mut process = command.spawn().map_err(|source| Error::CannotRun { program, source })?;
+        let log = Arc::new(Log::default());
+        let mut readers = Vec::new();
+        if let Some(output) = process.stdout.take() {
+            readers.push(tokio::spawn(forward(output, Arc::clone(&log))));
+        }
+        if let Some(output) = process.stderr.take() {
+            readers.push(tokio::spawn(forward(output, Arc::clone(&log))));
+        }
+        Ok(Self { process, readers, log })
+    }
+
+    /// Waits for it to end by itself.
+    pub(super) async fn ended(&mut self) -> Ended {
+        let status = match self.process.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        for reader in &mut self.readers {
+            // What it wrote last is still in the pipe.
+            let _ = timeout(Duration::from_secs(1), reader).await;
+        }
+        self.readers.clear();
+        let tail = self.log.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        Ended {
+            status,
+            lines: tail.iter().cloned().collect(),
+        }
+    }
+
+    /// Asks it to stop; kills it when it takes too long or when `impatient` is done first.
+    pub(super) async fn stop(&mut self, impatient: impl Future<Output = ()>) {
+        let Some(pid) = self.process.id().and_then(|id| i32::try_from(id).ok()) else {
+            return; // It has ended and been waited for.
+        };
+        self.log.silent.store(true, Ordering::Relaxed); // From here on it reports broken connections, as it should.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        tokio::select! {
+            _ = self.process.wait() => return,
+            () = impatient => tracing::warn!(target: "node", "killing CometBFT"),
+            () = sleep(STOP_PATIENCE) => {
+                tracing::warn!(target: "node", "CometBFT did not stop in {} s; killing it", STOP_PATIENCE.as_secs());
+            }
+        }
+        let _ = self.process.kill().await;
+    }
+}
+
+/// Waits until no earlier CometBFT runs on this home, and returns the lock that says so.
+async fn lock(home: &Home) -> Result<File, Error> {
+    let path = home.data().join("cometbft.lock");
+    let failed = |source| Error::File {
+        path: path.clone(),
+        source,
+    };
+    let file = File::options()
+        .read(true)
+        .append(true)
+        .create(true)
+        .open(&path)
+        .map_err(failed)?;
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) if start.elapsed() > LEFT_PATIENCE => {
+                return Err(Error::CometLeft(home.path().into()));
+            }
+            Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn forward(output: impl AsyncRead + Unpin, log: Arc<Log>) {
+    let mut lines = BufReader::new(output).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let (level, text) = parse(&line);
+        if !log.silent.load(Ordering::Relaxed) {
+            match level {
+                Level::Debug => tracing::debug!(target: "cometbft", "{text}"),
+                Level::Info => tracing::info!(target: "cometbft", "{text}"),
+                Level::Error => tracing::error!(target: "cometbft", "{text}"),
+            }
+        }
+        if !text.is_empty() {
+            let mut tail = log.tail.lock().unwrap_or_else(PoisonError::into_inner);
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(text.into());
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Level {
+    Debug,
+    Info,
+    Error,
+}
+
+/// A line of CometBFT's log, `I[2026-01-01|12:00:00.000] text   module=main`, as level and text. Lines of another form are
+/// what Go prints of a panic.
+fn parse(line: &str) -> (Level, &str) {
+    let parts = line
+        .split_once('[')
+        .and_then(|(level, rest)| Some((level, rest.split_once("] ")?.1)));
+    match parts {
+        Some(("D", text)) => (Level::Debug, text.trim_end()),
+        Some(("I", text)) => (Level::Info, text.trim_end()),
+        Some(("E", text)) => (Level::Error, text.trim_end()),
+        _ => (Level::Error, line.trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_lines_are_told_apart() {
+        let line = "E[2026-11-23|21:49:09.905] Stopping peer                 module=p2p err=EOF ";
+        let text = "Stopping peer                 module=p2p err=EOF";
+        assert_eq!(parse(line), (Level::Error, text));
+        assert_eq!(parse("I[x] Started [node]"), (Level::Info, "Started [node]"));
+        assert_eq!(
+            parse("goroutine 1 [running]:"),
+            (Level::Error, "goroutine 1 [running]:")
+        );
+        assert_eq!(parse(""), (Level::Error, ""));
+    }
+}

@@ -1,0 +1,217 @@
+//! A node: the application behind its socket and CometBFT as its child.
+//!
+//! ```text
+//! mod.rs       starting and stopping the two in the right order
+//! home.rs      the files of a node's home folder, and making one
+//! settings.rs  app.toml: what an operator sets for our half
+//! comet.rs     the CometBFT program: finding it, running it as a child, its log lines
+//! comet_config.rs  CometBFT's config.toml, changed in place
+//! watched.rs   the application, observed: a log line per block, halting
+//! genesis.rs   the genesis file
+//! gentx.rs     signed transactions that create the first validators
+//! localnet.rs  homes of several validators on one machine
+//! error.rs     what can go wrong
+//! ```
+//!
+//! CometBFT stops when its application goes away and never reconnects, so the two live and die together. A stopping node
+//! ends CometBFT first, then the socket, then closes the store. However this process dies, its child follows: the broken
+//! connection ends it, and before the first contact the broken pipe of its log does.
+
+mod comet;
+pub mod comet_config;
+mod error;
+pub mod genesis;
+pub mod gentx;
+pub mod home;
+pub mod localnet;
+pub mod settings;
+mod watched;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use self::comet::{Child, Ended};
+pub use self::comet::{find as find_cometbft, init as init_cometbft};
+pub use self::error::Error;
+use self::genesis::GenesisDoc;
+use self::home::Home;
+use self::settings::Settings;
+use self::watched::Watched;
+use crate::abci::{Address, Server, ServerError};
+use crate::application::{Application, Config};
+use crate::store::{Options as StoreOptions, Store};
+
+/// How a node is started.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Leaves running CometBFT to the operator.
+    pub abci_only: bool,
+    /// Where the application listens; without it what `app.toml` says, else a unix socket in the home.
+    pub address: Option<Address>,
+    /// Stops after committing this height; without it what `app.toml` says.
+    pub halt_height: Option<u64>,
+    /// CometBFT's log level (`debug`, `info`, `error`, `none`); without it what `config.toml` says.
+    pub comet_log_level: Option<String>,
+}
+
+/// Why a node ended as it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was asked to stop.
+    Stopped,
+    /// It committed the height it was told to halt at.
+    Halted(u64),
+}
+
+/// Runs a node until it is stopped by SIGINT or SIGTERM, halts, or fails. When it returns, CometBFT has ended.
+///
+/// # Errors
+/// Why the node cannot start or go on.
+pub fn run(home: &Home, options: &Options) -> Result<Ending, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    runtime.block_on(supervise(home, options))
+}
+
+/// Opens a node's state without running it, for commands that read it. The node must not be running.
+///
+/// # Errors
+/// The home is none, or its store does not open.
+pub fn open(home: &Home) -> Result<Application, Error> {
+    open_with(home, &Settings::load(home)?)
+}
+
+fn open_with(home: &Home, settings: &Settings) -> Result<Application, Error> {
+    let options = StoreOptions {
+        keep_recent: (settings.keep_recent > 0).then_some(settings.keep_recent),
+        cache_bytes: usize::from(settings.store_cache_mb) << 20,
+    };
+    let store = Store::open(&home.store(), &options)?;
+    let config = Config {
+        min_gas_price_micro: settings.min_gas_price.0,
+        halt_height: settings.halt_height,
+    };
+    Ok(Application::new(store, config)?)
+}
+
+/// What ended the waiting.
+enum Cause {
+    Signal,
+    Halted,
+    Served(Result<(), ServerError>),
+    Child(Ended),
+}
+
+async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
+    let mut signals = Signals::catch()?;
+    let mut settings = Settings::load(home)?;
+    if let Some(height) = options.halt_height {
+        settings.halt_height = height;
+    }
+    let app = open_with(home, &settings)?;
+    if let Some(last) = app.last_block().filter(|_| app.halted()) {
+        return Err(Error::AlreadyHalted {
+            height: last.height,
+            halt_height: settings.halt_height,
+        });
+    }
+    if app.last_block().is_none() {
+        // CometBFT keeps the first genesis it sees: one that does not work must not reach it.
+        GenesisDoc::load(home)?.check()?;
+    }
+    let address = match (&options.address, &settings.abci) {
+        (Some(address), _) | (None, Some(address)) => address.clone(),
+        (None, None) => Address::Unix(home.socket()?),
+    };
+    let (app, mut halted) = Watched::new(app);
+    let app = Arc::new(app);
+    let server = Server::bind(&address, Arc::clone(&app))?;
+    let address = server.address().clone();
+    let stop = server.stop_handle();
+    let (report, mut served) = oneshot::channel();
+    thread::spawn(move || report.send(server.run()));
+
+    let mut child = None;
+    if options.abci_only {
+        tracing::info!(target: "node", "waiting for CometBFT on {address}");
+    } else {
+        match Child::start(home, &address, options.comet_log_level.as_deref()).await {
+            Ok(started) => child = Some(started),
+            Err(error) => {
+                stop.stop();
+                return Err(error);
+            }
+        }
+    }
+    let cause = tokio::select! {
+        () = signals.caught() => Cause::Signal,
+        _ = &mut halted => Cause::Halted,
+        result = &mut served => Cause::Served(result.unwrap_or(Ok(()))),
+        ended = wait(child.as_mut()) => Cause::Child(ended),
+    };
+    if let Some(child) = &mut child {
+        child.stop(signals.caught()).await;
+    }
+    let (result, ended) = match cause {
+        Cause::Served(result) => (result, None),
+        cause => {
+            stop.stop();
+            let ended = if let Cause::Child(ended) = cause {
+                Some(ended)
+            } else {
+                None
+            };
+            (served.await.unwrap_or(Ok(())), ended)
+        }
+    };
+    // Whichever of the two noticed first: halting comes before the application's failure, and that before the child's end.
+    if let Some(height) = app.halted() {
+        return Ok(Ending::Halted(height));
+    }
+    result?;
+    match ended {
+        Some(ended) => Err(ended.into()),
+        None => Ok(Ending::Stopped),
+    }
+}
+
+/// Waits for a child, for ever where there is none.
+async fn wait(child: Option<&mut Child>) -> Ended {
+    match child {
+        Some(child) => child.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that stop a node.
+struct Signals(Signal, Signal);
+
+impl Signals {
+    fn catch() -> Result<Self, Error> {
+        let catch = |kind| signal(kind).map_err(Error::Runtime);
+        Ok(Self(catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?))
+    }
+
+    async fn caught(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// A file's text, with its path in the error.
+fn read(path: PathBuf) -> Result<String, Error> {
+    std::fs::read_to_string(&path).map_err(|source| Error::File { path, source })
+}
+
+/// Writes a file, with its path in the error.
+fn write(path: PathBuf, text: &str) -> Result<(), Error> {
+    std::fs::write(&path, text).map_err(|source| Error::File { path, source })
+}

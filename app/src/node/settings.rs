@@ -1,0 +1,153 @@
+//! `app.toml`: what an operator sets for our half of a node. None of it is agreed by consensus.
+
+use serde::Deserialize;
+use trainyard_client::signer::GasPrice;
+
+use super::home::Home;
+use super::{Error, read};
+use crate::abci::Address;
+
+/// MiB of cache of a node that has its machine for itself.
+pub const CACHE_MB: u16 = 256;
+
+/// The file that `trainyard init` writes. Every name can also be given by the environment, as `TRAINYARD_HALT_HEIGHT`.
+#[must_use]
+pub fn template(cache_mb: u16) -> String {
+    format!("{TEMPLATE}{cache_mb}\n")
+}
+
+const TEMPLATE: &str = r#"# Settings of the application; those of CometBFT are in config.toml beside this file.
+# A variable of the environment wins over the file: TRAINYARD_MIN_GAS_PRICE, TRAINYARD_HALT_HEIGHT and so on.
+
+# Least price of gas at which this node takes a transaction into its mempool.
+min_gas_price = "0.001utrain"
+
+# How many heights can be queried and proven; older ones are forgotten. 0 keeps all.
+keep_recent = 100000
+
+# Stop after committing this height, for a planned upgrade. 0 never stops.
+halt_height = 0
+
+# Where the application listens for CometBFT: unix:///path or tcp://host:port. Whoever can connect can speak for consensus.
+# Empty is a unix socket in the data folder.
+abci = ""
+
+# Memory for the state's cache, in MiB.
+store_cache_mb = "#;
+
+/// Parsed settings.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Least price of gas for the mempool.
+    #[serde(deserialize_with = "text")]
+    pub min_gas_price: GasPrice,
+    /// Heights that can be read; 0 is all.
+    pub keep_recent: u64,
+    /// Height to stop after; 0 is none.
+    pub halt_height: u64,
+    /// Where the application listens; none is a unix socket in the data folder.
+    #[serde(deserialize_with = "optional_address")]
+    pub abci: Option<Address>,
+    /// MiB of cache.
+    pub store_cache_mb: u16,
+}
+
+/// The names in the file.
+const NAMES: &[&str] = &["min_gas_price", "keep_recent", "halt_height", "abci", "store_cache_mb"];
+
+impl Settings {
+    /// The settings of a home, and of the environment over them.
+    ///
+    /// # Errors
+    /// The file is missing, has an unknown name or a value that cannot be used.
+    pub fn load(home: &Home) -> Result<Self, Error> {
+        home.expect()?;
+        let path = home.app_toml();
+        Self::parse(&read(path.clone())?, |name| std::env::var(name).ok())
+            .map_err(|reason| Error::Content { path, reason })
+    }
+
+    /// Parses the file's text; `variable` looks the environment up.
+    ///
+    /// # Errors
+    /// What is wrong with the text or with a variable.
+    pub fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| e.to_string())?;
+        for name in NAMES {
+            let Some(value) = variable(&format!("TRAINYARD_{}", name.to_uppercase())) else {
+                continue;
+            };
+            let number = matches!(table.get(*name), Some(toml::Value::Integer(_)));
+            let value = match value.parse() {
+                Ok(value) if number => toml::Value::Integer(value),
+                _ => toml::Value::String(value),
+            };
+            table.insert((*name).into(), value);
+        }
+        table
+            .try_into()
+            .map_err(|e: toml::de::Error| e.to_string().trim_end().replace('\n', " "))
+    }
+}
+
+fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<GasPrice, D::Error> {
+    String::deserialize(deserializer)?
+        .parse()
+        .map_err(serde::de::Error::custom)
+}
+
+fn optional_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_read_and_the_environment_wins() {
+        let plain = Settings::parse(&template(256), |_| None).unwrap();
+        assert_eq!(plain.min_gas_price, GasPrice(1000));
+        assert_eq!(
+            (plain.halt_height, plain.abci.clone(), plain.store_cache_mb),
+            (0, None, 256)
+        );
+        let set = Settings::parse(&template(256), |name| match name {
+            "TRAINYARD_HALT_HEIGHT" => Some("7".into()),
+            "TRAINYARD_ABCI" => Some("tcp://127.0.0.1:26658".into()),
+            "TRAINYARD_MIN_GAS_PRICE" => Some("2".into()),
+            _ => None,
+        })
+        .unwrap();
+        assert_eq!(set.halt_height, 7);
+        assert_eq!(set.abci, Some(Address::Tcp("127.0.0.1:26658".into())));
+        assert_eq!(set.min_gas_price, GasPrice(2_000_000));
+        assert_eq!(
+            Settings {
+                halt_height: 0,
+                abci: None,
+                min_gas_price: GasPrice(1000),
+                ..set
+            },
+            plain
+        );
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let wrong = |from: &str, to: &str| Settings::parse(&template(256).replace(from, to), |_| None).unwrap_err();
+        assert!(wrong("halt_height", "halt_hieght").contains("halt_hieght"));
+        assert!(wrong("keep_recent = 100000", "keep_recent = -1").contains("-1"));
+        assert!(wrong("0.001utrain", "0.001uatom").contains("0.001uatom"));
+        assert!(wrong("abci = \"\"", "abci = \"nowhere\"").contains("nowhere"));
+        let env = Settings::parse(&template(256), |name| {
+            (name == "TRAINYARD_HALT_HEIGHT").then(|| "soon".into())
+        });
+        assert!(env.unwrap_err().contains("soon"));
+    }
+}

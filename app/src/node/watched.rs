@@ -1,0 +1,130 @@
+//! The application, observed on its way to CometBFT: a log line per block, and halting.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tendermint_proto::v0_38::abci;
+use tokio::sync::oneshot;
+
+use crate::abci::{Application as Calls, FatalError};
+use crate::application::Application;
+
+/// A block between `FinalizeBlock` and `Commit`.
+struct Executed {
+    height: i64,
+    /// Transactions, the header of useful work left out.
+    txs: usize,
+    app_hash: String,
+    since: Instant,
+}
+
+/// Passes every call on. Once the height to halt at is committed it says so and executes no other block.
+pub(super) struct Watched {
+    app: Application,
+    executed: Mutex<Option<Executed>>,
+    halt: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watched {
+    /// The application and what hears of its halt.
+    pub(super) fn new(app: Application) -> (Self, oneshot::Receiver<()>) {
+        let (halt, halted) = oneshot::channel();
+        let watched = Self {
+            app,
+            executed: Mutex::default(),
+            halt: Mutex::new(Some(halt)),
+        };
+        (watched, halted)
+    }
+
+    /// The height it has halted at.
+    pub(super) fn halted(&self) -> Option<u64> {
+        self.app.last_block().filter(|_| self.app.halted()).map(|b| b.height)
+    }
+}
+
+impl Calls for Watched {
+    fn info(&self, request: abci::RequestInfo) -> Result<abci::ResponseInfo, FatalError> {
+        Calls::info(&self.app, request)
+    }
+    fn init_chain(&self, request: abci::RequestInitChain) -> Result<abci::ResponseInitChain, FatalError> {
+        tracing::info!(target: "node", chain_id = request.chain_id, "new chain");
+        Calls::init_chain(&self.app, request)
+    }
+    fn query(&self, request: abci::RequestQuery) -> Result<abci::ResponseQuery, FatalError> {
+        Calls::query(&self.app, request)
+    }
+    fn check_tx(&self, request: abci::RequestCheckTx) -> Result<abci::ResponseCheckTx, FatalError> {
+        Calls::check_tx(&self.app, request)
+    }
+    fn prepare_proposal(
+        &self,
+        request: abci::RequestPrepareProposal,
+    ) -> Result<abci::ResponsePrepareProposal, FatalError> {
+        Calls::prepare_proposal(&self.app, request)
+    }
+    fn process_proposal(
+        &self,
+        request: abci::RequestProcessProposal,
+    ) -> Result<abci::ResponseProcessProposal, FatalError> {
+        Calls::process_proposal(&self.app, request)
+    }
+
+    fn finalize_block(&self, request: abci::RequestFinalizeBlock) -> Result<abci::ResponseFinalizeBlock, FatalError> {
+        if let Some(height) = self.halted() {
+            return Err(FatalError::new(format!("halted at height {height}, as asked")));
+        }
+        let (since, height, txs) = (Instant::now(), request.height, request.txs.len().saturating_sub(1));
+        let response = Calls::finalize_block(&self.app, request)?;
+        *lock(&self.executed) = Some(Executed {
+            height,
+            txs,
+            app_hash: hex::encode_upper(&response.app_hash[..response.app_hash.len().min(6)]),
+            since,
+        });
+        Ok(response)
+    }
+
+    fn commit(&self, request: abci::RequestCommit) -> Result<abci::ResponseCommit, FatalError> {
+        let response = Calls::commit(&self.app, request)?;
+        if let Some(block) = lock(&self.executed).take() {
+            tracing::info!(
+                target: "node",
+                height = block.height,
+                txs = block.txs,
+                app_hash = block.app_hash,
+                ms = block.since.elapsed().as_millis(),
+                "block"
+            );
+        }
+        if self.app.halted()
+            && let Some(halt) = lock(&self.halt).take()
+        {
+            let _ = halt.send(()); // Nobody listens to a node that is stopping already.
+        }
+        Ok(response)
+    }
+
+    fn list_snapshots(&self, request: abci::RequestListSnapshots) -> Result<abci::ResponseListSnapshots, FatalError> {
+        Calls::list_snapshots(&self.app, request)
+    }
+    fn offer_snapshot(&self, request: abci::RequestOfferSnapshot) -> Result<abci::ResponseOfferSnapshot, FatalError> {
+        Calls::offer_snapshot(&self.app, request)
+    }
+    fn load_snapshot_chunk(
+        &self,
+        request: abci::RequestLoadSnapshotChunk,
+    ) -> Result<abci::ResponseLoadSnapshotChunk, FatalError> {
+        Calls::load_snapshot_chunk(&self.app, request)
+    }
+    fn apply_snapshot_chunk(
+        &self,
+        request: abci::RequestApplySnapshotChunk,
+    ) -> Result<abci::ResponseApplySnapshotChunk, FatalError> {
+        Calls::apply_snapshot_chunk(&self.app, request)
+    }
+}
