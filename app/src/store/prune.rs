@@ -30,6 +30,7 @@ impl Store {
     }
 
     /// Takes back the latest height: the one before becomes the latest again. Its notes stay as they are.
+    /// For a node that is not running: snapshots of the height taken back do not notice.
     pub fn rollback(&self) -> Result<Committed, StoreError> {
         let _writer = self.inner.writer();
         let db = &self.inner.db;
