@@ -5,19 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message as _;
 
 use super::attributes::{Operands, Value};
-use super::fold::{Int, Ints};
-use super::proto::tensor_proto::{DataLocation, DataType};
+use super::literal::fixed;
+use super::proto::tensor_proto::DataType;
 use super::proto::type_proto::Tensor as TensorType;
-use super::proto::{GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, tensor_shape_proto};
+use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto};
 use super::wire::limit;
-use super::{Dim, Error, Graph, Limits, Node, NodeName, Op, Source, lower, shapes, wire};
+use super::{Dim, Error, Graph, Limits, Node, NodeName, Op, Source, lower, order, shapes, wire};
 use crate::tensor::{Tensor, Weights};
 
 /// Versions of the default operator set whose operators mean what is computed here.
 const OPSETS: std::ops::RangeInclusive<i64> = 9..=26;
-
-/// Most elements of an integer tensor that is evaluated: they are shapes and axes.
-pub(super) const MAX_INTS: usize = 64;
 
 /// Decodes and checks an ONNX file.
 ///
@@ -63,11 +60,12 @@ pub(super) struct Decoder<'a> {
     /// The batch size an export without dynamic batch was made with.
     pub(super) fixed_batch: Option<i64>,
     pub(super) buffers: BTreeSet<String>,
-    values: BTreeMap<String, Value>,
+    pub(super) values: BTreeMap<String, Value>,
     nodes: Vec<Node>,
-    initializers: Weights,
+    pub(super) initializers: Weights,
     constants: Vec<Tensor>,
-    parameters: u64,
+    /// f32 elements so far.
+    pub(super) parameters: u64,
     activations: u64,
 }
 
@@ -126,7 +124,7 @@ impl<'a> Decoder<'a> {
             )));
         };
         let sample = self.input(input)?;
-        for (index, output) in topological(&protos, &self.values)? {
+        for (index, output) in order::topological(&protos, &self.values)? {
             self.node(index, &protos[index], output)?;
         }
         let [output] = &output[..] else {
@@ -160,55 +158,23 @@ impl<'a> Decoder<'a> {
     }
 
     fn finish(self, input: &str, sample: Vec<usize>, output: &Source, output_shape: Vec<Dim>) -> Result<Graph, Error> {
-        // Keep what the output depends on, going backwards: users come after their operands.
-        let mut live = vec![false; self.nodes.len()];
-        let mut names = BTreeSet::new();
-        let mut mark = |source: &Source, live: &mut [bool]| match source {
-            Source::Node(index) => live[*index] = true,
-            Source::Weight(name) => {
-                names.insert(name.clone());
-            }
-            Source::Input | Source::Constant(_) => {}
-        };
-        mark(output, &mut live);
-        for index in (0..self.nodes.len()).rev() {
-            if live[index] {
-                self.nodes[index]
-                    .inputs
-                    .iter()
-                    .for_each(|source| mark(source, &mut live));
-            }
-        }
-        let mut position = Vec::with_capacity(live.len());
-        let mut kept = 0;
-        for live in &live {
-            position.push(kept);
-            kept += usize::from(*live);
-        }
-        let moved = |source: &Source| match source {
-            Source::Node(index) => Source::Node(position[*index]),
-            other => other.clone(),
-        };
-        let mut nodes = self.nodes;
-        let mut flags = live.into_iter();
-        nodes.retain(|_| flags.next() == Some(true));
-        for node in &mut nodes {
-            for source in &mut node.inputs {
-                *source = moved(source);
-            }
-        }
+        let (nodes, output, used) = order::prune(self.nodes, output);
         let weights: Weights = self
             .initializers
             .into_iter()
-            .filter(|(name, _)| names.contains(name))
+            .filter(|(name, _)| used.contains(name))
             .collect();
-        let buffers: BTreeSet<String> = self.buffers.into_iter().filter(|name| names.contains(name)).collect();
+        let buffers: BTreeSet<String> = self.buffers.into_iter().filter(|name| used.contains(name)).collect();
         for node in &nodes {
-            for (i, source) in node.inputs.iter().enumerate() {
-                let statistic = matches!(node.op, Op::BatchNormalization { .. }) && i >= 3;
+            // The running statistics of a normalisation are its last two operands.
+            let trained = if matches!(node.op, Op::BatchNormalization { .. }) {
+                3
+            } else {
+                node.inputs.len()
+            };
+            for source in &node.inputs[..trained] {
                 if let Source::Weight(name) = source
                     && buffers.contains(name)
-                    && !statistic
                 {
                     let why = "it is a running statistic of one node and a parameter of another".to_owned();
                     return Err(Error::Tensor {
@@ -221,11 +187,12 @@ impl<'a> Decoder<'a> {
         if weights.len() == buffers.len() {
             return Err(Error::Graph("the graph has no parameters to train".to_owned()));
         }
+        let input = input.to_owned();
         Ok(Graph {
-            input: input.to_owned(),
+            input,
             sample,
             nodes,
-            output: moved(output),
+            output,
             output_shape,
             weights,
             buffers,
@@ -246,135 +213,6 @@ impl<'a> Decoder<'a> {
             )?;
         }
         Ok(())
-    }
-
-    fn initializer(&mut self, proto: &TensorProto) -> Result<(), Error> {
-        let name = proto.name().to_owned();
-        limit("the length of a name in bytes", name.len() as u64, self.limits.name)?;
-        let fail = |why: String| Error::Tensor {
-            name: name.clone(),
-            why,
-        };
-        // Weight files keep `__metadata__`, checkpoints keep the optimizer's state under `opt/`.
-        if name.is_empty() || name == "__metadata__" || name.starts_with("opt/") {
-            return Err(fail("the name is reserved".to_owned()));
-        }
-        let value = match self.literal(proto).map_err(&fail)? {
-            Literal::Float(tensor) => {
-                let shape = fixed(tensor.shape());
-                let scalar = if shape.is_empty() {
-                    tensor.data().first().copied()
-                } else {
-                    None
-                };
-                self.initializers.insert(name.clone(), tensor);
-                Value::Initializer {
-                    name: name.clone(),
-                    shape,
-                    scalar,
-                }
-            }
-            Literal::Ints(ints) => Value::Ints(ints),
-            Literal::Opaque(what) => Value::Opaque(what),
-        };
-        limit("the number of parameters", self.parameters, self.limits.parameters)?;
-        if self.values.insert(name.clone(), value).is_some() {
-            return Err(fail("the name is given to two initializers".to_owned()));
-        }
-        Ok(())
-    }
-
-    /// A tensor written in the file.
-    pub(super) fn literal(&mut self, proto: &TensorProto) -> Result<Literal, String> {
-        if proto.data_location() == DataLocation::External || !proto.external_data.is_empty() {
-            let place = proto
-                .external_data
-                .iter()
-                .find(|entry| entry.key() == "location")
-                .map_or("", |e| e.value());
-            return Err(format!(
-                "its data is in another file ({place:?}); embed the data in the ONNX file"
-            ));
-        }
-        if proto.dims.len() as u64 > self.limits.rank {
-            return Err(format!(
-                "its rank is {}, the limit is {}",
-                proto.dims.len(),
-                self.limits.rank
-            ));
-        }
-        let mut shape = Vec::with_capacity(proto.dims.len());
-        let mut count = 1u64;
-        for dim in &proto.dims {
-            let size = u64::try_from(*dim).map_err(|_| format!("a dimension is negative: {:?}", proto.dims))?;
-            if size > self.limits.dim {
-                return Err(format!("a dimension is {size}, the limit is {}", self.limits.dim));
-            }
-            count = count
-                .checked_mul(size)
-                .ok_or_else(|| format!("{:?} has more than 2^64 elements", proto.dims))?;
-            shape.push(usize::try_from(size).map_err(|error| error.to_string())?);
-        }
-        match DataType::try_from(proto.data_type()) {
-            Ok(DataType::Float) => {
-                self.parameters = self.parameters.saturating_add(count);
-                if self.parameters > self.limits.parameters {
-                    let limit = self.limits.parameters;
-                    return Err(format!(
-                        "with it the graph has {} f32 elements, the limit is {limit}",
-                        self.parameters
-                    ));
-                }
-                if count == 0 {
-                    return Err(format!("it has no elements: {:?}", proto.dims));
-                }
-                let tensor = match &proto.raw_data {
-                    Some(raw) => Tensor::from_le_bytes(shape, raw),
-                    None => Tensor::new(shape, proto.float_data.clone()),
-                };
-                let tensor = tensor.map_err(|error| error.to_string())?;
-                match tensor.first_non_finite() {
-                    Some((index, value)) => Err(format!("element {index} is {value}; values must be finite")),
-                    None => Ok(Literal::Float(tensor)),
-                }
-            }
-            Ok(kind @ (DataType::Int64 | DataType::Int32)) if shape.len() <= 1 && count <= MAX_INTS as u64 => {
-                let items: Vec<i64> = match (&proto.raw_data, kind) {
-                    (Some(raw), DataType::Int64) if raw.len() % 8 == 0 => raw
-                        .as_chunks::<8>()
-                        .0
-                        .iter()
-                        .map(|bytes| i64::from_le_bytes(*bytes))
-                        .collect(),
-                    (Some(raw), DataType::Int32) if raw.len() % 4 == 0 => raw
-                        .as_chunks::<4>()
-                        .0
-                        .iter()
-                        .map(|bytes| i32::from_le_bytes(*bytes).into())
-                        .collect(),
-                    (Some(raw), _) => return Err(format!("its data has {} bytes", raw.len())),
-                    (None, DataType::Int64) => proto.int64_data.clone(),
-                    (None, _) => proto.int32_data.iter().map(|value| i64::from(*value)).collect(),
-                };
-                if items.len() as u64 != count {
-                    return Err(format!(
-                        "shape {:?} needs {count} integers, found {}",
-                        proto.dims,
-                        items.len()
-                    ));
-                }
-                let items = items.into_iter().map(Int::Known).collect();
-                Ok(Literal::Ints(Ints {
-                    scalar: shape.is_empty(),
-                    items,
-                }))
-            }
-            Ok(kind) => Ok(Literal::Opaque(format!(
-                "a tensor of type {} and shape {shape:?}",
-                kind.as_str_name()
-            ))),
-            Err(_) => Ok(Literal::Opaque(format!("a tensor of type {}", proto.data_type()))),
-        }
     }
 
     fn input(&mut self, info: &ValueInfoProto) -> Result<Vec<usize>, Error> {
@@ -546,75 +384,5 @@ impl<'a> Decoder<'a> {
             self.activations,
             self.limits.activations,
         )
-    }
-}
-
-/// What the data of a tensor in the file is.
-pub(super) enum Literal {
-    Float(Tensor),
-    Ints(Ints),
-    Opaque(String),
-}
-
-pub(super) fn fixed(shape: &[usize]) -> Vec<Dim> {
-    shape.iter().map(|size| Dim::Fixed(*size)).collect()
-}
-
-/// Positions of the nodes such that operands come first, each with its first output's name; among those that are ready,
-/// the order of the file.
-fn topological<'a>(nodes: &'a [NodeProto], known: &BTreeMap<String, Value>) -> Result<Vec<(usize, &'a str)>, Error> {
-    let fail = |index: usize, why: String| {
-        let name = nodes[index].name().to_owned();
-        Error::Node {
-            node: NodeName { index, name },
-            why,
-        }
-    };
-    let mut producer = BTreeMap::new();
-    for (index, node) in nodes.iter().enumerate() {
-        if node.output.first().is_none_or(String::is_empty) {
-            return Err(fail(index, "it has no output".to_owned()));
-        }
-        for output in node.output.iter().filter(|name| !name.is_empty()) {
-            if known.contains_key(output) || producer.insert(output.as_str(), index).is_some() {
-                return Err(fail(
-                    index,
-                    format!("its output {output:?} is already the name of another value"),
-                ));
-            }
-        }
-    }
-    let mut users = vec![Vec::new(); nodes.len()];
-    let mut missing = vec![0usize; nodes.len()];
-    for (index, node) in nodes.iter().enumerate() {
-        for input in node
-            .input
-            .iter()
-            .filter(|name| !name.is_empty() && !known.contains_key(*name))
-        {
-            let Some(source) = producer.get(input.as_str()) else {
-                return Err(fail(
-                    index,
-                    format!("its input {input:?} is neither an initializer nor computed anywhere"),
-                ));
-            };
-            users[*source].push(index);
-            missing[index] += 1;
-        }
-    }
-    let mut ready: BTreeSet<usize> = (0..nodes.len()).filter(|index| missing[*index] == 0).collect();
-    let mut order = Vec::with_capacity(nodes.len());
-    while let Some(index) = ready.pop_first() {
-        order.push((index, nodes[index].output[0].as_str()));
-        for user in &users[index] {
-            missing[*user] -= 1;
-            if missing[*user] == 0 {
-                ready.insert(*user);
-            }
-        }
-    }
-    match (0..nodes.len()).find(|index| missing[*index] > 0) {
-        Some(index) => Err(fail(index, "it is part of a cycle, or waits for one".to_owned())),
-        None => Ok(order),
     }
 }

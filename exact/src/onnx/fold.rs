@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::attributes::Operands;
-use super::decode::MAX_INTS;
+use super::literal::MAX_INTS;
 use super::{Dim, shapes};
 
 /// An element of an integer tensor.

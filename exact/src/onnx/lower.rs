@@ -1,8 +1,9 @@
 //! One operator after the other: what it asks of its operands and attributes, what comes out, what it costs.
 
 use super::attributes::{Operands, Value};
-use super::decode::{Decoder, Literal, Lowered};
+use super::decode::{Decoder, Lowered};
 use super::fold::{self, Int, Ints};
+use super::literal::Literal;
 use super::shapes::{self, show};
 use super::{Dim, Op, Window};
 use crate::tensor::Tensor;

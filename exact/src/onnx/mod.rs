@@ -7,7 +7,9 @@
 //! | file | does |
 //! |---|---|
 //! | `wire.rs` | counts and bounds what the bytes would cost before anything is allocated |
-//! | `decode.rs` | initializers, inputs, order of nodes, pruning |
+//! | `decode.rs` | the file as a whole: input, nodes, output |
+//! | `literal.rs` | tensors written in the file |
+//! | `order.rs` | topological order, pruning |
 //! | `lower.rs`, `attributes.rs` | one operator after the other: attributes, operands, output shape, cost |
 //! | `fold.rs` | integer tensors: evaluated, never part of the graph |
 //! | `shapes.rs` | broadcasting, reshaping, sliding windows |
@@ -20,7 +22,9 @@
 mod attributes;
 mod decode;
 mod fold;
+mod literal;
 mod lower;
+mod order;
 pub(crate) mod proto;
 mod shapes;
 mod wire;
@@ -35,8 +39,7 @@ use crate::tensor::{Tensor, Weights};
 
 pub use decode::decode;
 
-/// What a graph from outside may cost. Decoding allocates at most about three times `bytes` plus 400 bytes for each of
-/// `fields`.
+/// What a graph from outside may cost. Decoding allocates at most about four times `bytes` plus 1 KiB for each of `fields`.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Most bytes of the file.
@@ -60,14 +63,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 MiB, 10 000 nodes, 10 000 tensors, 500 000 fields, 2²⁶ parameters, rank 8, dimensions and activations up to
+    /// 256 MiB, 10 000 nodes, 10 000 tensors, 250 000 fields, 2²⁶ parameters, rank 8, dimensions and activations up to
     /// 2²⁸, names up to 512 bytes.
     fn default() -> Self {
         Self {
             bytes: 256 << 20,
             nodes: 10_000,
             tensors: 10_000,
-            fields: 500_000,
+            fields: 250_000,
             parameters: 1 << 26,
             rank: 8,
             dim: 1 << 28,
