@@ -111,7 +111,10 @@ pub fn from_safetensors(bytes: &[u8], limits: &Limits) -> Result<Weights, Error>
         limits.elements.saturating_add(limits.header_bytes / 4 + 2),
     )?;
     let mut weights = Weights::new();
-    for (name, view) in file.tensors() {
+    let mut tensors = file.tensors();
+    // Found in the order of a hash table: sorted, so that of several faults always the same one is named.
+    tensors.sort_by(|(left, _), (right, _)| left.cmp(right));
+    for (name, view) in tensors {
         if view.dtype() != Dtype::F32 {
             return Err(Error::Dtype {
                 name,

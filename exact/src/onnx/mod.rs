@@ -63,8 +63,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 256 MiB, 10 000 nodes, 10 000 tensors, 250 000 fields, 2²⁶ parameters, rank 8, dimensions and activations up to
-    /// 2²⁸, names up to 512 bytes.
+    /// 256 MiB, 10 000 nodes, 10 000 tensors, 250 000 fields, 2²⁶ parameters, rank 8, dimensions up to 2²⁸,
+    /// 2²⁶ activations a sample (256 MiB), names up to 512 bytes.
     fn default() -> Self {
         Self {
             bytes: 256 << 20,
@@ -74,7 +74,7 @@ impl Default for Limits {
             parameters: 1 << 26,
             rank: 8,
             dim: 1 << 28,
-            activations: 1 << 28,
+            activations: 1 << 26,
             name: 512,
         }
     }

@@ -206,7 +206,7 @@ fn hostile_files_are_refused() {
         (with(|g| g.input = vec![value("x", &[-5, 4])]), "has the batch size -5"),
         (
             with(|g| g.input = vec![value("x", &[-1, 1 << 20, 1 << 20])]),
-            "is 1099511627776, the limit is 268435456",
+            "is 1099511627776, the limit is 67108864",
         ),
         (
             with(|g| g.input = vec![value("x", &[-1, 1, 1, 1, 1, 1, 1, 1, 1])]),
