@@ -41,7 +41,11 @@ impl Operands<'_> {
 
 /// The results of all nodes for a batch.
 pub(super) fn run(graph: &Graph, operands: &Operands<'_>, mode: Mode) -> Result<Vec<Tensor>, EngineError> {
-    let batch = operands.input.size().first().copied().unwrap_or(0);
+    let batch = operands
+        .input
+        .size()
+        .first()
+        .map_or(0, |size| usize::try_from(*size).unwrap_or(0));
     let mut results = Vec::with_capacity(graph.nodes.len());
     for node in &graph.nodes {
         let result = evaluate(node, operands, &results, mode, batch).map_err(|source| EngineError::Node {
@@ -60,7 +64,7 @@ fn evaluate(
     operands: &Operands<'_>,
     results: &[Tensor],
     mode: Mode,
-    batch: i64,
+    batch: usize,
 ) -> Result<Tensor, EngineError> {
     let inputs = node
         .inputs
@@ -77,7 +81,7 @@ fn evaluate(
     let shape = || {
         node.shape
             .iter()
-            .map(|dim| dim.with_batch(batch.unsigned_abs() as usize) as i64)
+            .map(|dim| dim.with_batch(batch) as i64)
             .collect::<Vec<_>>()
     };
     Ok(match &node.op {
