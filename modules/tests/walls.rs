@@ -14,7 +14,7 @@ use serde_json::Value;
 ///
 /// `client` and `app` import `exact` too: a client checks an ONNX graph and a model's state root before any money moves,
 /// and the node's command line generates and inspects models.
-const IMPORTS: [(&str, &[&str]); 7] = [
+const IMPORTS: [(&str, &[&str]); 8] = [
     ("proto", &[]),
     ("exact", &[]),
     ("modules", &["proto", "exact"]),
@@ -22,6 +22,8 @@ const IMPORTS: [(&str, &[&str]); 7] = [
     ("overlay", &["proto"]),
     ("app", &["proto", "exact", "modules", "client", "overlay"]),
     ("trainerd", &["proto", "exact", "modules", "client", "overlay"]),
+    // Runs the binaries as processes; it talks to them as any client does.
+    ("localnet", &["proto", "client"]),
 ];
 
 /// A dependency and the one crate that may name it.

@@ -11,7 +11,7 @@ use trainyard_client::{
     keys::PrivateKey,
     members,
     rpc::{Client, TxOutcome},
-    signer::{FeePolicy, Signer},
+    signer::{FeePolicy, Gas, GasPrice, Signer},
 };
 use trainyard_overlay::{Membership, PeerId};
 use trainyard_proto::{
@@ -24,6 +24,11 @@ use trainyard_proto::{
     registry::{self, Node, QueryNodeRequest, QueryNodeResponse},
 };
 
+/// A round's records grow while a transaction waits for its block, so what a simulation saw is not the most it may use.
+const FEES: FeePolicy = FeePolicy {
+    gas: Gas::Auto { percent: 300 },
+    price: GasPrice(25_000),
+};
 /// How long a transaction may take into a block.
 const TX_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -41,7 +46,7 @@ impl Chain {
     pub async fn connect(node: &str, chain_id: &str, key: PrivateKey) -> Result<Self> {
         let client = Client::new(node)?;
         client.expect_chain(chain_id).await?;
-        let signer = Signer::new(client.clone(), key, chain_id, FeePolicy::default(), TX_TIMEOUT);
+        let signer = Signer::new(client.clone(), key, chain_id, FEES, TX_TIMEOUT);
         let mut blocks = BlockStream::new(client.clone(), 0);
         let (sender, height) = watch::channel(0);
         tokio::spawn(async move {

@@ -52,8 +52,6 @@ impl Dataset {
         providers: &[PeerId],
     ) -> Result<Self> {
         let mut shards = Vec::with_capacity(manifest.shards.len());
-        let mut firsts = Vec::with_capacity(manifest.shards.len());
-        let mut first = 0;
         for (index, info) in manifest.shards.iter().enumerate() {
             let cid: Cid = info
                 .cid
@@ -63,11 +61,19 @@ impl Dataset {
                 .get_bytes(cid, info.bytes, providers)
                 .await
                 .wrap_err_with(|| format!("cannot fetch shard {index} of {}", manifest.shards.len()))?;
-            let samples = read_shard(&manifest, index, &bytes, key)?;
-            firsts.push(first);
-            first += samples.len();
-            shards.push(samples);
+            shards.push(read_shard(&manifest, index, &bytes, key)?);
         }
+        Self::new(manifest, shards)
+    }
+
+    /// A split of shards that are here, in the manifest's order.
+    pub fn new(manifest: Manifest, shards: Vec<Samples>) -> Result<Self> {
+        let mut first = 0;
+        let firsts = shards.iter().map(|shard| {
+            first += shard.len();
+            first - shard.len()
+        });
+        let firsts = firsts.collect();
         let affine = manifest.normalisation.affine()?;
         Ok(Self {
             manifest,

@@ -9,6 +9,7 @@
 //! inputs.rs        a job's graph, start weights and manifest, checked before money moves
 //! dataset.rs       a split in memory
 //! files.rs         a job's folder: what a killed daemon finds again
+//! score.rs         an auditor's own evaluation of a model
 //! serve.rs         deltas and weights for the other members
 //! chain.rs         questions to the chain, transactions, the next block
 //! config.rs, identity.rs, metrics.rs
@@ -26,4 +27,5 @@ pub mod metrics;
 pub mod paradigm;
 pub mod registration;
 pub mod roles;
+pub mod score;
 pub mod serve;

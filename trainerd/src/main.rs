@@ -1,11 +1,12 @@
 //! `trainerd`: trains and evaluates jobs of a Trainyard chain.
 
-use std::path::PathBuf;
+use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use color_eyre::eyre::{Context, Result, eyre};
 use tracing_subscriber::EnvFilter;
-use trainyard_trainerd::{config::Config, daemon, identity::Identity};
+use trainyard_client::data::Input;
+use trainyard_trainerd::{config::Config, daemon, identity::Identity, score::score};
 
 /// Trains and evaluates jobs of a Trainyard chain.
 #[derive(Parser)]
@@ -32,6 +33,24 @@ enum Command {
     Show,
     /// Runs the daemon; flags override config.toml.
     Start(Settings),
+    /// Scores a model on labelled data, without chain or mesh.
+    Score {
+        /// The graph, an ONNX file.
+        #[arg(long, value_name = "FILE")]
+        model: PathBuf,
+        /// The weights, a safetensors file.
+        #[arg(long, value_name = "FILE")]
+        weights: PathBuf,
+        /// Images in IDX format.
+        #[arg(long, value_name = "FILE")]
+        images: PathBuf,
+        /// Their labels in IDX format.
+        #[arg(long, value_name = "FILE")]
+        labels: PathBuf,
+        /// Threads; 0 uses every core.
+        #[arg(long, default_value_t = 0)]
+        threads: usize,
+    },
 }
 
 /// Overrides of config.toml.
@@ -116,7 +135,10 @@ fn main() -> Result<()> {
         .install()?;
     let cli = Cli::parse();
     let filter = EnvFilter::try_new(&cli.log).wrap_err_with(|| format!("--log {:?}", cli.log))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stdout().is_terminal());
     if cli.json {
         logs.json().flatten_event(true).init();
     } else {
@@ -131,6 +153,22 @@ fn main() -> Result<()> {
             show(&cli.home, &config)
         }
         Command::Show => show(&cli.home, &Config::read(&cli.home)?),
+        Command::Score {
+            model,
+            weights,
+            images,
+            labels,
+            threads,
+        } => {
+            let found = score(&model, &weights, Input::Idx { images, labels }, threads)?;
+            let (metrics, right) = (&found.metrics, found.metrics.correct);
+            println!("sha256      {}", hex::encode(found.sha256));
+            println!("state root  {}", hex::encode(found.state_root));
+            println!("metrics     {}", hex::encode(metrics.hash()?));
+            println!("right       {right} of {}", metrics.samples);
+            println!("accuracy    {} ppm", metrics.accuracy_ppm());
+            Ok(())
+        }
         Command::Start(settings) => {
             let mut config = Config::read(&cli.home)?;
             settings.apply(&mut config);

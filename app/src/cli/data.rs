@@ -29,6 +29,8 @@ pub(super) enum Command {
         /// The manifest
         manifest: String,
     },
+    /// Offer what was packed here to the network until stopped
+    Serve(super::job::MeshOptions),
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +84,7 @@ pub(super) fn run(global: &Global, command: Command) -> Result<()> {
             let bytes = read_manifest(&global.home()?, &manifest)?;
             global.print(&Manifest::open(&bytes)?)
         }
+        Command::Serve(options) => super::block_on(super::job::serve(global, &options)),
     }
 }
 
@@ -172,7 +175,7 @@ fn view(split: &PackedSplit) -> Value {
 }
 
 /// A manifest's bytes: from a file or, by CID, from those packed here.
-fn read_manifest(home: &Path, manifest: &str) -> Result<Vec<u8>> {
+pub(super) fn read_manifest(home: &Path, manifest: &str) -> Result<Vec<u8>> {
     let file = PathBuf::from(manifest);
     let path = if file.exists() {
         file

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `keys` | `keys add list show delete rename export import` |
 //! | `model` | `model new inspect` |
-//! | `data` | `data pack inspect` |
+//! | `data` | `data pack inspect serve` |
+//! | `job/` | `job post watch show fetch cancel explain` |
 //! | `tx` | `tx bank staking registry`: build, sign, send |
 //! | `query` | `query`: ask a node |
 //! | `init` | `init`: a node's home |
@@ -17,6 +18,7 @@
 mod data;
 mod genesis;
 mod init;
+mod job;
 mod keys;
 mod model;
 mod output;
@@ -110,6 +112,9 @@ enum Command {
     /// Turn data into shards and manifests, or look into them
     #[command(subcommand)]
     Data(data::Command),
+    /// Post jobs, follow them, fetch their models
+    #[command(subcommand)]
+    Job(job::Command),
     /// Send transactions
     #[command(subcommand)]
     Tx(tx::Command),
@@ -173,6 +178,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Keys(command) => keys::run(&global, command),
         Command::Model(command) => model::run(&global, command),
         Command::Data(command) => data::run(&global, command),
+        Command::Job(command) => block_on(job::run(&global, command)),
         Command::Tx(command) => block_on(tx::run(&global, command)),
         Command::Query(command) => block_on(query::run(&global, command)),
         Command::Init(command) => init::run(&global, &command),
@@ -245,6 +251,12 @@ impl Global {
             return Ok(chain_id.clone());
         }
         Ok(client.status().await?.node_info.network.to_string())
+    }
+
+    /// Whether results are printed as JSON.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.output == Format::Json
     }
 
     /// Prints a result.

@@ -121,7 +121,7 @@ fn write(global: &Global, out: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Reads a model file, but no more of it than a model may have.
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let shown = || path.display().to_string();
     let limit = Limits::default().bytes;
     let file = std::fs::File::open(path).wrap_err_with(shown)?;

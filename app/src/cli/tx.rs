@@ -443,6 +443,11 @@ pub(super) fn view(outcome: &TxOutcome) -> Value {
 }
 
 impl TxOptions {
+    /// Whether a key was named.
+    pub(super) fn has_signer(&self) -> bool {
+        self.from.is_some()
+    }
+
     fn gas(&self) -> Result<Gas> {
         if self.gas != "auto" {
             let limit = self

@@ -220,7 +220,7 @@ impl Evaluator {
 }
 
 /// Counts the samples whose largest logit is their label's; among equal logits the first counts.
-fn evaluate(engine: &mut dyn engine::Engine, data: &Dataset) -> Result<Metrics> {
+pub fn evaluate(engine: &mut dyn engine::Engine, data: &Dataset) -> Result<Metrics> {
     let mut metrics = Metrics::new(data.classes());
     let indices: Vec<u32> = (0..u32::try_from(data.len())?).collect();
     for batch in indices.chunks(BATCH) {

@@ -1,0 +1,112 @@
+//! `trainyard job …`: post, watch, show, fetch, cancel, explain.
+//!
+//! | file | what |
+//! |---|---|
+//! | `post.rs` | a spec from files and flags; the message |
+//! | `mesh.rs` | the client's own peer on the overlay: serves model and data, listens to the job |
+//! | `watch.rs` | follows a job and grants its keys |
+//! | `fetch.rs` | downloads the artifact and checks it |
+
+mod fetch;
+mod mesh;
+mod post;
+mod watch;
+
+use clap::Subcommand;
+use color_eyre::eyre::{OptionExt, Result};
+use serde_json::json;
+use trainyard_client::rpc::Client;
+use trainyard_proto::{
+    any,
+    job::{Job, JobState, MsgCancelJob, QueryExplainRequest, QueryExplainResponse, QueryJobRequest, QueryJobResponse},
+    registry::{Node, QueryNodeRequest, QueryNodeResponse},
+};
+
+pub(super) use mesh::{MeshOptions, serve};
+
+use super::{
+    Global,
+    tx::{self, TxOptions},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Post a job: model and data are offered to the network, the budget goes into escrow
+    Post(Box<post::Post>),
+    /// Follow a job to its end; with --from its client's key, grant the data keys it waits for
+    Watch(watch::Watch),
+    /// Show a job
+    Show {
+        /// The job's number
+        job: u64,
+    },
+    /// Download a settled job's model, check hash, roots and signatures, and write it
+    Fetch(fetch::Fetch),
+    /// Cancel an open job; the budget returns, the posting fee does not
+    Cancel {
+        /// The job's number
+        job: u64,
+        #[command(flatten)]
+        options: TxOptions,
+    },
+    /// Say in sentences why a job stands where it stands, or why an account was paid, dropped or not drawn
+    Explain {
+        /// The job's number
+        job: u64,
+        /// An address or a key's name
+        account: Option<String>,
+    },
+}
+
+pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
+    match command {
+        Command::Post(post) => post::run(global, *post).await,
+        Command::Watch(watch) => watch::run(global, watch).await,
+        Command::Show { job } => global.print(&job_of(&global.client()?, job).await?),
+        Command::Fetch(fetch) => fetch::run(global, fetch).await,
+        Command::Cancel { job, options } => {
+            let build = |client: trainyard_proto::address::Address| {
+                Ok(vec![any::pack(&MsgCancelJob {
+                    client: client.to_string(),
+                    job_id: job,
+                })])
+            };
+            let outcome = tx::send(global, &options, build).await?;
+            outcome.map_or(Ok(()), |outcome| global.print(&tx::view(&outcome)))
+        }
+        Command::Explain { job, account } => {
+            let account = account.map(|a| global.account(&a)).transpose()?;
+            let account = account.map(|a| a.to_string()).unwrap_or_default();
+            let request = QueryExplainRequest { job_id: job, account };
+            let path = "/trainyard.job.v1.Query/Explain";
+            let answer: QueryExplainResponse = global.client()?.query(path, &request).await?;
+            if global.is_json() {
+                return global.print(&json!({ "lines": answer.lines }));
+            }
+            for line in answer.lines {
+                println!("{line}");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A job with its spec.
+async fn job_of(client: &Client, job_id: u64) -> Result<Job> {
+    let answer: QueryJobResponse = client
+        .query("/trainyard.job.v1.Query/Job", &QueryJobRequest { job_id })
+        .await?;
+    answer.job.ok_or_eyre("the node sent no job")
+}
+
+/// A registered node.
+async fn node_of(client: &Client, owner: &str) -> Result<Node> {
+    let request = QueryNodeRequest { owner: owner.into() };
+    let answer: QueryNodeResponse = client.query("/trainyard.registry.v1.Query/Node", &request).await?;
+    answer.node.ok_or_eyre("the node sent no node")
+}
+
+/// Whether a job has ended.
+fn is_over(job: &Job) -> bool {
+    matches!(job.state(), JobState::Settled | JobState::Cancelled | JobState::Failed)
+}

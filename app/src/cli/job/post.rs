@@ -1,0 +1,247 @@
+//! `trainyard job post`: a spec from files and flags.
+
+use std::path::PathBuf;
+
+use color_eyre::eyre::{Result, WrapErr as _, bail, ensure};
+use serde_json::json;
+use trainyard_client::data::{Encryption, Manifest, Split};
+use trainyard_exact::{
+    onnx::{Limits, decode},
+    state_root,
+};
+use trainyard_proto::{
+    any, coin,
+    job::{
+        DataRef, Deadlines, JobSpec, MsgPostJob, MsgPostJobResponse, Optimizer, Paradigm, Provider, Requirements, Task,
+    },
+    registry::VerificationClass,
+};
+
+use super::{job_of, mesh, watch};
+use crate::cli::{Global, data, model, tx};
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Post {
+    /// The model, an ONNX file
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Training data: the CID of a manifest packed here
+    #[arg(long, value_name = "CID")]
+    train: String,
+    /// Test data: the CID of a manifest packed here
+    #[arg(long, value_name = "CID")]
+    test: String,
+    /// What the job may cost, as 1000TRAIN
+    #[arg(long, value_parser = tx::amount)]
+    budget: u64,
+    /// A name for people
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Workers; the job starts when so many have joined
+    #[arg(long, default_value_t = 3)]
+    workers: u32,
+    /// Workers that are enough at the deadline [default: all]
+    #[arg(long)]
+    min_workers: Option<u32>,
+    /// Evaluators drawn by lot
+    #[arg(long, default_value_t = 2)]
+    evaluators: u32,
+    /// Rounds
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Steps of one worker in one round
+    #[arg(long, default_value_t = 100)]
+    local_steps: u32,
+    /// Samples of one step
+    #[arg(long, default_value_t = 64)]
+    batch_size: u32,
+    /// `cross_entropy` or `mse`
+    #[arg(long, default_value = "cross_entropy")]
+    loss: String,
+    /// `sgd`, `adam` or `adamw`
+    #[arg(long, default_value = "sgd")]
+    optimizer: String,
+    /// Learning rate
+    #[arg(long, default_value = "0.05")]
+    lr: String,
+    /// Momentum of SGD
+    #[arg(long, default_value = "0.9")]
+    momentum: String,
+    /// Weight decay
+    #[arg(long, default_value = "")]
+    weight_decay: String,
+    /// Draws dropout
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Start weights, a safetensors file [default: the model's own]
+    #[arg(long, value_name = "FILE")]
+    start: Option<PathBuf>,
+    /// Least reputation of a worker
+    #[arg(long, default_value_t = 0)]
+    min_reputation: u32,
+    /// GPUs of a worker
+    #[arg(long, default_value_t = 0)]
+    gpus: u32,
+    /// Memory of each GPU, MiB
+    #[arg(long, default_value_t = 0)]
+    gpu_memory_mib: u32,
+    /// Subnet tag
+    #[arg(long, default_value = "")]
+    subnet: String,
+    /// `pinned` or `tolerant`
+    #[arg(long, default_value = "pinned")]
+    verification: String,
+    /// Share of a completed round's pay owed when the job fails, basis points
+    #[arg(long, default_value_t = 5000)]
+    partial_share_bp: u32,
+    /// Blocks for workers to join
+    #[arg(long, default_value_t = 600)]
+    open_blocks: u32,
+    /// Blocks for the client to grant a key
+    #[arg(long, default_value_t = 100)]
+    grant_blocks: u32,
+    /// Blocks for a round's traces, and again for its merged roots
+    #[arg(long, default_value_t = 600)]
+    round_blocks: u32,
+    /// Blocks for the result
+    #[arg(long, default_value_t = 100)]
+    submit_blocks: u32,
+    /// Serve model and data, follow the job and grant its keys until it ends
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    mesh: mesh::MeshOptions,
+    #[command(flatten)]
+    options: tx::TxOptions,
+}
+
+pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
+    let home = global.home()?;
+    let bytes = model::read(&post.model)?;
+    let mut graph = decode(&bytes, &Limits::default()).wrap_err_with(|| post.model.display().to_string())?;
+    let train = manifest(global, &post.train, Split::Train)?;
+    let test = manifest(global, &post.test, Split::Test)?;
+    for (name, manifest) in [("training", &train), ("test", &test)] {
+        ensure!(
+            manifest.shape == graph.sample,
+            "the {name} data's samples have shape {:?}, the model takes {:?}",
+            manifest.shape,
+            graph.sample
+        );
+    }
+    let mut start_bytes = None;
+    if let Some(path) = &post.start {
+        let bytes = std::fs::read(path).wrap_err_with(|| path.display().to_string())?;
+        graph.weights = trainyard_exact::weights_file::from_safetensors(&bytes, &Default::default())
+            .wrap_err_with(|| path.display().to_string())?;
+        start_bytes = Some(bytes);
+    }
+    // The mesh is joined before anything is paid: who cannot serve should not post.
+    let overlay = mesh::join(global, &post.mesh).await?;
+    let model_cid = overlay.add_bytes(bytes).await?.cid.to_string();
+    let start_cid = match start_bytes {
+        Some(bytes) => overlay.add_bytes(bytes).await?.cid.to_string(),
+        None => String::new(),
+    };
+    let provider = Provider {
+        peer_id: overlay.peer_id().to_string(),
+        addresses: mesh::addresses(&overlay, &post.mesh),
+    };
+    let spec = JobSpec {
+        name: post.name,
+        model_cid,
+        start_cid,
+        start_root: state_root(&graph.weights).to_vec(),
+        task: Some(Task {
+            loss: post.loss,
+            metric: "accuracy".into(),
+            optimizer: Some(Optimizer {
+                momentum: if post.optimizer == "sgd" {
+                    post.momentum
+                } else {
+                    String::new()
+                },
+                name: post.optimizer,
+                learning_rate: post.lr,
+                weight_decay: post.weight_decay,
+                ..Optimizer::default()
+            }),
+            batch_size: post.batch_size,
+            local_steps: post.local_steps,
+            seed: post.seed,
+        }),
+        train: Some(reference(&train, post.train)),
+        test: Some(reference(&test, post.test)),
+        provider: Some(provider),
+        paradigm: Paradigm::Federated.into(),
+        verification: match post.verification.as_str() {
+            "pinned" => VerificationClass::Pinned.into(),
+            "tolerant" => VerificationClass::Tolerant.into(),
+            other => bail!("--verification {other:?} is neither pinned nor tolerant"),
+        },
+        requirements: Some(Requirements {
+            min_workers: post.min_workers.unwrap_or(post.workers),
+            max_workers: post.workers,
+            evaluators: post.evaluators,
+            gpus: post.gpus,
+            gpu_memory_mib: post.gpu_memory_mib,
+            min_reputation: post.min_reputation,
+            subnet: post.subnet,
+        }),
+        rounds: post.rounds,
+        deadlines: Some(Deadlines {
+            open: post.open_blocks,
+            grant: post.grant_blocks,
+            round: post.round_blocks,
+            submit: post.submit_blocks,
+        }),
+        partial_share_bp: post.partial_share_bp,
+        macs_per_sample: graph.macs(),
+    };
+    let budget = Some(coin::utrain(post.budget));
+    let build = |client: trainyard_proto::address::Address| {
+        Ok(vec![any::pack(&MsgPostJob {
+            client: client.to_string(),
+            spec: Some(spec),
+            budget,
+        })])
+    };
+    let Some(outcome) = tx::send(global, &post.options, build).await? else {
+        return Ok(());
+    };
+    let job_id = outcome.response::<MsgPostJobResponse>(0)?.job_id;
+    if !post.watch {
+        overlay.shutdown().await;
+        let job = job_of(&global.client()?, job_id).await?;
+        let fee = coin::show(job.posting_fee);
+        return global.print(&json!({
+            "job": job_id,
+            "budget": coin::show(job.budget),
+            "posting_fee": fee,
+            "next": format!("trainyard job watch {job_id} --serve --from … --home {}", home.display()),
+        }));
+    }
+    let signer = tx::signer(global, &post.options).await?;
+    watch::follow(global, job_id, Some(&overlay), Some(&signer)).await?;
+    overlay.shutdown().await;
+    Ok(())
+}
+
+fn manifest(global: &Global, cid: &str, split: Split) -> Result<Manifest> {
+    let manifest = Manifest::open(&data::read_manifest(&global.home()?, cid)?)?;
+    let found = manifest.split;
+    ensure!(
+        found == split,
+        "{cid} is the manifest of the {found} split, expected {split}"
+    );
+    Ok(manifest)
+}
+
+fn reference(manifest: &Manifest, cid: String) -> DataRef {
+    DataRef {
+        manifest_cid: cid,
+        plaintext_root: manifest.plaintext_root.to_vec(),
+        samples: manifest.samples,
+        encrypted: manifest.encryption != Encryption::None,
+    }
+}
