@@ -38,7 +38,8 @@ print_env() {
   done
 }
 
-# Builds both binaries into $CARGO_TARGET_DIR/debug. The whole workspace, so that the tests find the same dependencies built.
+# Builds both binaries into $CARGO_TARGET_DIR/debug. The whole workspace, so that dependencies get the features they have in tests
+# and are compiled once.
 build_binaries() {
   (cd "$ROOT" && cargo build --workspace --bins --locked)
 }
