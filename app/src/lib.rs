@@ -6,6 +6,7 @@
 //! application/  the state machine over the store, as ABCI calls it
 //! node/         a running node: the application behind its socket, CometBFT as its child; homes, genesis, local networks
 //! cli/          the command line
+//! testing/      a chain in one process, for tests
 //! ```
 
 pub mod abci;
@@ -13,3 +14,4 @@ pub mod application;
 pub mod cli;
 pub mod node;
 pub mod store;
+pub mod testing;

@@ -1,0 +1,626 @@
+//! A chain in one process, for tests: the real application over the real store, without CometBFT and without a socket.
+//!
+//! ```
+//! use trainyard_app::testing::{Chain, TRAIN, address, send};
+//!
+//! let mut chain = Chain::builder().fund("alice", 10 * TRAIN).build();
+//! let outcome = chain.deliver("alice", &send("alice", "bob", TRAIN));
+//! assert!(outcome.is_ok());
+//! assert_eq!(chain.balance(address("bob")), TRAIN);
+//! ```
+//!
+//! Every block goes the way it goes under CometBFT: `CheckTx` for each transaction, `PrepareProposal`, `ProcessProposal`,
+//! `FinalizeBlock`, `Commit`. At every block the chain asserts that
+//!
+//! - `ProcessProposal` accepts what `PrepareProposal` made,
+//! - there is one result per transaction,
+//! - a second node that sees nothing but `FinalizeBlock` and `Commit` answers the same and reaches the same app hash,
+//! - that second node, where it is dropped between the two calls and opened again ([`Builder::restart_every`]), comes back
+//!   with the committed height and hash and then reaches the same app hash,
+//! - CometBFT could carry out the changes of the validator set,
+//! - all invariants hold, and the supply is the genesis'.
+//!
+//! A broken assertion panics. Accounts are named; a name's key is a function of the name ([`key`]).
+//!
+//! | file | what |
+//! |---|---|
+//! | `builder.rs` | what a chain starts from |
+//! | `node.rs` | one node: store, application, restart |
+//! | `tx.rs` | keys by name, crafted transactions, what became of them |
+
+mod builder;
+mod node;
+mod tx;
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use prost::Message;
+use sha2::{Digest, Sha256};
+use tendermint_proto::{
+    google::protobuf::Timestamp,
+    v0_38::{
+        abci::{self, response_process_proposal::ProposalStatus},
+        crypto::public_key::Sum,
+    },
+};
+use trainyard_modules::{
+    machine::{Genesis, ante::Tx},
+    pouw,
+};
+use trainyard_proto::{
+    address::Address,
+    any,
+    cosmos::{
+        auth::v1beta1::{BaseAccount, QueryAccountRequest, QueryAccountResponse},
+        bank::v1beta1::{QueryBalanceRequest, QueryBalanceResponse, QuerySupplyOfRequest, QuerySupplyOfResponse},
+    },
+    job::{Job, QueryExplainRequest, QueryExplainResponse, QueryJobRequest, QueryJobResponse},
+    registry::{Node as RegistryNode, QueryNodeRequest, QueryNodeResponse},
+};
+
+pub use builder::{Builder, VALIDATOR, VALIDATOR_STAKE, consensus_key, create_validator};
+pub use tx::{Craft, Outcome, address, key, peer_id, send};
+
+use crate::application::Application;
+use node::Node;
+
+/// utrain in one TRAIN.
+pub const TRAIN: u64 = trainyard_proto::coin::UTRAIN_PER_TRAIN;
+/// Most bytes of a block's transactions, as CometBFT is configured by default.
+const MAX_BLOCK_BYTES: i64 = 4 << 20;
+
+/// What a query failed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryError {
+    /// Namespace of the code.
+    pub codespace: String,
+    /// Never 0.
+    pub code: u32,
+    /// What was wrong.
+    pub log: String,
+}
+
+/// A running chain; see the [module](self).
+pub struct Chain {
+    chain_id: String,
+    init: abci::RequestInitChain,
+    /// Sees every call.
+    main: Node,
+    /// Sees `InitChain`, `FinalizeBlock` and `Commit` only.
+    witness: Node,
+    restart_every: u64,
+    height: u64,
+    time: u64,
+    block_seconds: u64,
+    proposer: Vec<u8>,
+    validators: BTreeMap<Vec<u8>, i64>,
+    supply: u64,
+    events: Vec<abci::Event>,
+    updates: Vec<abci::ValidatorUpdate>,
+    /// Transactions signed by each account since the last block.
+    signed: BTreeMap<Address, u64>,
+}
+
+impl Chain {
+    /// What a chain starts from.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A chain from a genesis, its first height and its time in Unix seconds: to continue an exported one.
+    ///
+    /// # Panics
+    /// The genesis is refused.
+    #[must_use]
+    pub fn from_genesis(chain_id: &str, genesis: &Genesis, first_height: u64, time: u64) -> Self {
+        Builder::default().chain_id(chain_id).start(genesis, first_height, time)
+    }
+
+    fn start(builder: &Builder, genesis: &Genesis, first_height: u64, time: u64) -> Self {
+        let init = abci::RequestInitChain {
+            time: Some(timestamp(time)),
+            chain_id: builder.chain_id.clone(),
+            app_state_bytes: serde_json::to_vec(genesis).expect("a genesis is JSON").into(),
+            initial_height: i64::try_from(first_height).expect("a height"),
+            ..abci::RequestInitChain::default()
+        };
+        let (main, witness) = (Node::new(builder.config.clone()), Node::new(builder.config.clone()));
+        let mut chain = Self {
+            chain_id: builder.chain_id.clone(),
+            init,
+            main,
+            witness,
+            restart_every: builder.restart_every,
+            height: first_height - 1,
+            time,
+            block_seconds: 1,
+            proposer: Vec::new(),
+            validators: BTreeMap::new(),
+            supply: genesis.bank.balances.iter().map(|b| b.amount).sum(),
+            events: Vec::new(),
+            updates: Vec::new(),
+            signed: BTreeMap::new(),
+        };
+        let response = chain
+            .main
+            .app()
+            .init_chain(chain.init.clone())
+            .expect("the genesis is accepted");
+        // InitChain persists nothing: a node that is dropped here begins anew.
+        chain
+            .witness
+            .app()
+            .init_chain(chain.init.clone())
+            .expect("the genesis is accepted");
+        chain.witness.restart();
+        let again = chain
+            .witness
+            .app()
+            .init_chain(chain.init.clone())
+            .expect("the genesis is accepted again");
+        assert_eq!(response, again, "InitChain answers differently after a restart");
+        chain.apply_updates(response.validators);
+        chain.proposer = Address::of_consensus_key(chain.validators.keys().next().expect("a validator"))
+            .0
+            .to_vec();
+        chain
+    }
+
+    /// The chain's id.
+    #[must_use]
+    pub fn chain_id(&self) -> &str {
+        &self.chain_id
+    }
+
+    /// The last committed height; one below the first before there is any.
+    #[must_use]
+    pub fn height(&self) -> u64 {
+        self.height
+    }
+
+    /// Time of the last block, Unix seconds.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// Lets `seconds` pass before the next block, beside the one second that every block takes.
+    pub fn pass_time(&mut self, seconds: u64) {
+        self.time += seconds;
+    }
+
+    /// The application that sees every call.
+    #[must_use]
+    pub fn app(&self) -> &Application {
+        self.main.app()
+    }
+
+    /// Root of the state after the last block.
+    ///
+    /// # Panics
+    /// Nothing is committed yet.
+    #[must_use]
+    pub fn app_hash(&self) -> [u8; 32] {
+        self.app().store().latest().expect("a committed height").app_hash
+    }
+
+    /// Events of the last block that belong to no transaction.
+    #[must_use]
+    pub fn events(&self) -> &[abci::Event] {
+        &self.events
+    }
+
+    /// Changes of the validator set after the last block: key and power.
+    #[must_use]
+    pub fn validator_updates(&self) -> Vec<(Vec<u8>, i64)> {
+        self.updates.iter().map(key_and_power).collect()
+    }
+
+    /// The validator set as CometBFT has it: powers by consensus key.
+    #[must_use]
+    pub fn validators(&self) -> &BTreeMap<Vec<u8>, i64> {
+        &self.validators
+    }
+
+    /// The whole state as a genesis.
+    ///
+    /// # Panics
+    /// The state cannot be exported.
+    #[must_use]
+    pub fn export(&self) -> Genesis {
+        self.app().export().expect("the state can be exported")
+    }
+
+    /// Begins a transaction of `signer`, to be bent before it is signed.
+    #[must_use]
+    pub fn craft(&self, signer: &str, messages: Vec<any::Any>) -> Craft {
+        let account = self.account(address(signer)).unwrap_or_default();
+        let signed = self.signed.get(&address(signer)).copied().unwrap_or(0);
+        Craft::new(
+            signer,
+            messages,
+            &self.chain_id,
+            account.account_number,
+            account.sequence + signed,
+        )
+    }
+
+    /// A signed transaction of `signer`. Several before one block are given sequences one after another.
+    pub fn tx(&mut self, signer: &str, messages: Vec<any::Any>) -> Vec<u8> {
+        let tx = self.craft(signer, messages).sign();
+        *self.signed.entry(address(signer)).or_default() += 1;
+        tx
+    }
+
+    /// Asks whether a transaction may enter the mempool, as CometBFT does when it comes.
+    ///
+    /// # Panics
+    /// The node would stop.
+    pub fn check(&self, tx: &[u8]) -> Outcome {
+        let request = abci::RequestCheckTx {
+            tx: tx.to_vec().into(),
+            r#type: abci::CheckTxType::New.into(),
+        };
+        Outcome::refused(self.app().check_tx(&request).expect("CheckTx does not stop the node"))
+    }
+
+    /// One block. What `CheckTx` refuses stays out; its outcome is the refusal.
+    pub fn block(&mut self, txs: impl IntoIterator<Item = Vec<u8>>) -> Vec<Outcome> {
+        let checked: Vec<_> = txs.into_iter().map(|tx| (self.check(&tx), tx)).collect();
+        let accepted = checked
+            .iter()
+            .filter(|(outcome, _)| outcome.is_ok())
+            .map(|(_, tx)| tx.clone());
+        let mut executed = self.propose(&accepted.collect::<Vec<_>>()).into_iter();
+        let outcome = |(refused, _): (Outcome, Vec<u8>)| {
+            if refused.is_ok() {
+                executed.next().expect("an outcome per transaction")
+            } else {
+                refused
+            }
+        };
+        checked.into_iter().map(outcome).collect()
+    }
+
+    /// One block with transactions that no mempool checked, as a hostile proposer could make it.
+    pub fn block_unchecked(&mut self, txs: impl IntoIterator<Item = Vec<u8>>) -> Vec<Outcome> {
+        self.propose(&txs.into_iter().collect::<Vec<_>>())
+    }
+
+    /// `count` blocks without transactions.
+    pub fn skip(&mut self, count: u64) {
+        for _ in 0..count {
+            self.block([]);
+        }
+    }
+
+    /// Empty blocks until `height` is committed.
+    pub fn skip_to(&mut self, height: u64) {
+        self.skip(height.saturating_sub(self.height));
+    }
+
+    /// A block with one transaction of one message.
+    pub fn deliver<M: Message + prost::Name>(&mut self, signer: &str, message: &M) -> Outcome {
+        let tx = self.tx(signer, vec![any::pack(message)]);
+        self.block([tx]).remove(0)
+    }
+
+    /// As [`Chain::deliver`], for what must succeed.
+    ///
+    /// # Panics
+    /// It failed.
+    pub fn ok<M: Message + prost::Name>(&mut self, signer: &str, message: &M) -> Outcome {
+        let outcome = self.deliver(signer, message);
+        assert!(
+            outcome.is_ok(),
+            "{} by {signer} at height {}: {outcome:?}",
+            M::NAME,
+            self.height
+        );
+        outcome
+    }
+
+    fn propose(&mut self, txs: &[Vec<u8>]) -> Vec<Outcome> {
+        self.height += 1;
+        self.time += self.block_seconds;
+        self.signed.clear();
+        let height = i64::try_from(self.height).expect("a height");
+        let time = Some(timestamp(self.time));
+        let proposed = self.main.app().prepare_proposal(abci::RequestPrepareProposal {
+            max_tx_bytes: MAX_BLOCK_BYTES,
+            txs: txs.iter().cloned().map(Into::into).collect(),
+            height,
+            time,
+            proposer_address: self.proposer.clone().into(),
+            ..abci::RequestPrepareProposal::default()
+        });
+        let block: Vec<Vec<u8>> = proposed
+            .expect("a proposal")
+            .txs
+            .into_iter()
+            .map(|tx| tx.to_vec())
+            .collect();
+        assert!(
+            block.first().is_some_and(|tx| pouw::is_header(tx)),
+            "a block begins with its header"
+        );
+        assert_eq!(
+            self.process(&block),
+            ProposalStatus::Accept,
+            "the proposal of height {height} is refused"
+        );
+
+        let mut hash = Sha256::new().chain_update(self.height.to_be_bytes());
+        for tx in &block {
+            hash.update(Sha256::digest(tx));
+        }
+        let request = abci::RequestFinalizeBlock {
+            txs: block.iter().cloned().map(Into::into).collect(),
+            hash: hash.finalize().to_vec().into(),
+            height,
+            time,
+            proposer_address: self.proposer.clone().into(),
+            ..abci::RequestFinalizeBlock::default()
+        };
+        let response = self
+            .main
+            .app()
+            .finalize_block(request.clone())
+            .expect("FinalizeBlock does not stop the node");
+        assert_eq!(response.tx_results.len(), block.len(), "one result per transaction");
+        self.witness_block(&request, &response);
+        self.main.app().commit().expect("Commit does not stop the node");
+        assert_eq!(
+            self.main.info(),
+            (self.height, response.app_hash.to_vec()),
+            "what was committed"
+        );
+        self.main
+            .app()
+            .check_invariants()
+            .unwrap_or_else(|e| panic!("after height {height}: {e}"));
+        assert_eq!(
+            self.query_supply(),
+            self.supply,
+            "the supply has changed at height {height}"
+        );
+        self.apply_updates(response.validator_updates);
+        self.events = response.events;
+        outcomes(txs, &block, response.tx_results)
+    }
+
+    /// The second node sees the block, if need be after it forgot that it had seen it before.
+    fn witness_block(&mut self, request: &abci::RequestFinalizeBlock, expected: &abci::ResponseFinalizeBlock) {
+        let height = self.height;
+        if self.restart_every > 0 && height.is_multiple_of(self.restart_every) {
+            let before = self.witness.info();
+            let first = self
+                .witness
+                .app()
+                .finalize_block(request.clone())
+                .expect("FinalizeBlock at the witness");
+            assert_eq!(&first, expected, "two nodes answer differently at height {height}");
+            self.witness.restart();
+            assert_eq!(
+                self.witness.info(),
+                before,
+                "a restart lost or added a height at {height}"
+            );
+            if before.0 == 0 {
+                self.witness
+                    .app()
+                    .init_chain(self.init.clone())
+                    .expect("the genesis is accepted again");
+            }
+        }
+        let response = self
+            .witness
+            .app()
+            .finalize_block(request.clone())
+            .expect("FinalizeBlock at the witness");
+        assert_eq!(&response, expected, "two nodes answer differently at height {height}");
+        self.witness.app().commit().expect("Commit at the witness");
+        assert_eq!(
+            self.witness.info(),
+            (height, expected.app_hash.to_vec()),
+            "what the witness committed"
+        );
+    }
+
+    /// What `ProcessProposal` says about a block at the next height (or, while a block is made, at that height).
+    ///
+    /// # Panics
+    /// The node would stop.
+    #[must_use]
+    pub fn process(&self, block: &[Vec<u8>]) -> ProposalStatus {
+        let next = self
+            .app()
+            .last_block()
+            .map_or(self.height.max(1), |last| last.height + 1);
+        let request = abci::RequestProcessProposal {
+            txs: block.iter().cloned().map(Into::into).collect(),
+            height: i64::try_from(next).expect("a height"),
+            time: Some(timestamp(self.time)),
+            proposer_address: self.proposer.clone().into(),
+            ..abci::RequestProcessProposal::default()
+        };
+        self.app()
+            .process_proposal(&request)
+            .expect("ProcessProposal does not stop the node")
+            .status()
+    }
+
+    fn apply_updates(&mut self, updates: Vec<abci::ValidatorUpdate>) {
+        for (key, power) in updates.iter().map(key_and_power) {
+            assert!(power >= 0, "CometBFT stops on the negative power {power}");
+            if power > 0 {
+                self.validators.insert(key, power);
+            } else {
+                assert!(
+                    self.validators.remove(&key).is_some(),
+                    "CometBFT stops when an unknown validator is removed"
+                );
+            }
+        }
+        assert!(!self.validators.is_empty(), "CometBFT stops on an empty validator set");
+        self.updates = updates;
+    }
+
+    /// The raw ABCI query.
+    #[must_use]
+    pub fn abci_query(&self, path: &str, data: Vec<u8>, height: i64, prove: bool) -> abci::ResponseQuery {
+        let data = data.into();
+        let path = path.into();
+        self.app().query(&abci::RequestQuery {
+            data,
+            path,
+            height,
+            prove,
+        })
+    }
+
+    /// A typed query of the last state, as `/trainyard.job.v1.Query/Job`.
+    ///
+    /// # Errors
+    /// What the node answered.
+    ///
+    /// # Panics
+    /// The answer does not decode.
+    pub fn query<Q: Message, R: Message + Default>(&self, path: &str, request: &Q) -> Result<R, QueryError> {
+        let response = self.abci_query(path, request.encode_to_vec(), 0, false);
+        if response.code != 0 {
+            let abci::ResponseQuery {
+                codespace, code, log, ..
+            } = response;
+            return Err(QueryError { codespace, code, log });
+        }
+        Ok(R::decode(response.value).expect("the answer decodes"))
+    }
+
+    /// The account at an address; before block 1 as the genesis numbers it.
+    #[must_use]
+    pub fn account(&self, address: Address) -> Option<BaseAccount> {
+        if self.app().last_block().is_none() {
+            return self.genesis_account(address);
+        }
+        let request = QueryAccountRequest {
+            address: address.to_string(),
+        };
+        let response: QueryAccountResponse = self.query("/cosmos.auth.v1beta1.Query/Account", &request).ok()?;
+        BaseAccount::decode(response.account?.value.as_slice()).ok()
+    }
+
+    /// utrain at an address.
+    ///
+    /// # Panics
+    /// The query fails.
+    #[must_use]
+    pub fn balance(&self, address: Address) -> u64 {
+        let request = QueryBalanceRequest {
+            address: address.to_string(),
+            denom: "utrain".into(),
+        };
+        let response: QueryBalanceResponse = self
+            .query("/cosmos.bank.v1beta1.Query/Balance", &request)
+            .expect("a balance");
+        response.balance.unwrap_or_default().amount.parse().expect("an amount")
+    }
+
+    fn query_supply(&self) -> u64 {
+        let request = QuerySupplyOfRequest { denom: "utrain".into() };
+        let response: QuerySupplyOfResponse = self
+            .query("/cosmos.bank.v1beta1.Query/SupplyOf", &request)
+            .expect("a supply");
+        response.amount.unwrap_or_default().amount.parse().expect("an amount")
+    }
+
+    /// A job with its spec.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn job(&self, job_id: u64) -> Job {
+        let response: Result<QueryJobResponse, _> =
+            self.query("/trainyard.job.v1.Query/Job", &QueryJobRequest { job_id });
+        response.expect("a job").job.expect("a job")
+    }
+
+    /// The node registered by a name, if any.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<RegistryNode> {
+        let request = QueryNodeRequest {
+            owner: address(name).to_string(),
+        };
+        let response: Result<QueryNodeResponse, _> = self.query("/trainyard.registry.v1.Query/Node", &request);
+        response.ok()?.node
+    }
+
+    /// The lines that explain a job, or an account's part in it.
+    ///
+    /// # Panics
+    /// There is no such job.
+    #[must_use]
+    pub fn explain(&self, job_id: u64, account: Option<Address>) -> String {
+        let account = account.map(|a| a.to_string()).unwrap_or_default();
+        let request = QueryExplainRequest { job_id, account };
+        let response: Result<QueryExplainResponse, _> = self.query("/trainyard.job.v1.Query/Explain", &request);
+        response.expect("an explanation").lines.join("\n")
+    }
+
+    /// Before block 1 no state can be asked: accounts are numbered as the genesis lists them, and who signed a gentx has
+    /// sent one transaction.
+    fn genesis_account(&self, address: Address) -> Option<BaseAccount> {
+        let genesis: Genesis = serde_json::from_slice(&self.init.app_state_bytes).ok()?;
+        let text = address.to_string();
+        if let Some(listed) = genesis
+            .auth
+            .accounts
+            .into_iter()
+            .find(|account| account.address == text)
+        {
+            return Some(listed);
+        }
+        let position = genesis
+            .bank
+            .balances
+            .iter()
+            .position(|balance| balance.address == text)?;
+        let signed = |gentx: &&String| {
+            let bytes = STANDARD.decode(gentx).unwrap_or_default();
+            Tx::decode(&bytes).is_ok_and(|tx| tx.signers.contains(&address))
+        };
+        Some(BaseAccount {
+            account_number: position as u64,
+            sequence: genesis.genutil.gen_txs.iter().filter(signed).count() as u64,
+            ..BaseAccount::default()
+        })
+    }
+}
+
+fn key_and_power(update: &abci::ValidatorUpdate) -> (Vec<u8>, i64) {
+    match update.pub_key.as_ref().and_then(|key| key.sum.as_ref()) {
+        Some(Sum::Ed25519(key)) => (key.clone(), update.power),
+        other => panic!("CometBFT is told of a validator with the key {other:?}"),
+    }
+}
+
+fn timestamp(seconds: u64) -> Timestamp {
+    let seconds = i64::try_from(seconds).expect("a time");
+    Timestamp { seconds, nanos: 0 }
+}
+
+/// Outcomes of `txs`, of which those in `block`, in the same order behind the header, were executed.
+fn outcomes(txs: &[Vec<u8>], block: &[Vec<u8>], results: Vec<abci::ExecTxResult>) -> Vec<Outcome> {
+    let mut executed = block.iter().zip(results).skip(1).peekable();
+    let all = txs
+        .iter()
+        .map(|tx| match executed.next_if(|(in_block, _)| *in_block == tx) {
+            Some((_, result)) => Outcome::executed(result),
+            None => Outcome::left_out(),
+        });
+    let all: Vec<_> = all.collect();
+    assert!(executed.next().is_none(), "a proposal added or reordered transactions");
+    all
+}
