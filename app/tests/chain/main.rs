@@ -1,0 +1,18 @@
+//! The state machine over the store, driven in process as CometBFT would drive it (`trainyard_app::testing`).
+//!
+//! | file | what |
+//! |---|---|
+//! | `support.rs` | a yard with a client, workers and evaluators; the messages of a job's life |
+//! | `job_life.rs` | how jobs end, and who is paid what |
+//! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
+//! | `staking.rs`, `registry.rs` | stake and nodes |
+//! | `proposals.rs` | blocks of hostile or hurried proposers, the mempool, halting |
+
+mod bad_messages;
+mod bad_specs;
+mod bad_transactions;
+mod job_life;
+mod proposals;
+mod registry;
+mod staking;
+mod support;
