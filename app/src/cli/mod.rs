@@ -41,6 +41,7 @@ use trainyard_proto::address::Address;
 
 pub use output::Format;
 
+use crate::node::CHILD_COMMAND;
 use crate::node::home::Home;
 
 /// Where a node of this machine serves RPC unless told otherwise.
@@ -128,6 +129,9 @@ enum Command {
     Genesis(genesis::Command),
     /// Run a node: the application and CometBFT as its child
     Start(start::Start),
+    /// Become the CometBFT of a running node
+    #[command(name = CHILD_COMMAND, hide = true)]
+    RunCometbft(start::Child),
     /// Print a stopped node's state as the genesis of a chain that continues it
     Export(start::Export),
     /// Make the homes of several validators on this machine
@@ -184,6 +188,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Init(command) => init::run(&global, &command),
         Command::Genesis(command) => genesis::run(&global, command),
         Command::Start(command) => start::start(&global, command),
+        Command::RunCometbft(child) => start::become_child(&child),
         Command::Export(command) => start::export(&global, command),
         Command::Testnet(command) => testnet::run(&global, command),
         Command::Status => block_on(status::run(&global)),

@@ -1,5 +1,6 @@
 //! `trainyard start` and `trainyard export`
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -41,6 +42,19 @@ pub(super) fn start(global: &Global, start: Start) -> Result<()> {
         Ending::Halted(height) => tracing::info!(target: "node", height, "halted as asked"),
     }
     Ok(())
+}
+
+/// For ourselves: see [`node::become_child`].
+#[derive(Debug, Args)]
+pub(super) struct Child {
+    parent: i32,
+    program: PathBuf,
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+pub(super) fn become_child(child: &Child) -> Result<()> {
+    match node::become_child(child.parent, child.program.clone(), &child.arguments)? {}
 }
 
 #[derive(Debug, Args)]

@@ -1,18 +1,22 @@
 //! The CometBFT program.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getppid};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -24,6 +28,10 @@ use crate::abci::Address;
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a child of a killed run may take to notice; it does within seconds.
 const LEFT_PATIENCE: Duration = Duration::from_secs(10);
+/// The hidden command behind which [`become_child`] is.
+pub const CHILD_COMMAND: &str = "run-cometbft";
+/// What it logs when consensus has panicked.
+const CONSENSUS_FAILURE: &str = "CONSENSUS FAILURE!!!";
 /// Lines kept for the report of a sudden end.
 const TAIL: usize = 12;
 
@@ -49,7 +57,7 @@ pub fn find() -> Result<PathBuf, Error> {
 ///
 /// # Errors
 /// It is not installed, or fails.
-pub fn init(home: &Home) -> Result<(), Error> {
+pub(super) fn init(home: &Home) -> Result<(), Error> {
     let program = find()?;
     let output = std::process::Command::new(&program)
         .args([OsStr::new("init"), OsStr::new("--home"), home.path().as_os_str()])
@@ -67,15 +75,15 @@ pub fn init(home: &Home) -> Result<(), Error> {
     })
 }
 
-/// How a child ended by itself.
+/// How a child came to its end.
 pub(super) struct Ended {
-    status: String,
+    what: String,
     lines: Vec<String>,
 }
 
 impl From<Ended> for Error {
-    fn from(Ended { status, lines }: Ended) -> Self {
-        Self::CometEnded { status, lines }
+    fn from(Ended { what, lines }: Ended) -> Self {
+        Self::CometEnded { what, lines }
     }
 }
 
@@ -84,6 +92,8 @@ impl From<Ended> for Error {
 struct Log {
     tail: Mutex<VecDeque<String>>,
     silent: AtomicBool,
+    /// Told when consensus has stopped for good.
+    failed: Notify,
 }
 
 /// CometBFT, running.
@@ -98,9 +108,12 @@ impl Child {
     pub(super) async fn start(home: &Home, address: &Address, log_level: Option<&str>) -> Result<Self, Error> {
         let program = find()?;
         let lock = lock(home).await?;
-        let mut command = Command::new(&program);
+        // This program again, which ties itself to us and then becomes CometBFT: see `become_child`.
+        let mut command = Command::new("/proc/self/exe");
         command
-            .args([OsStr::new("start"), OsStr::new("--home"), home.path().as_os_str()])
+            .args([CHILD_COMMAND, &std::process::id().to_string()])
+            .args([program.as_os_str(), OsStr::new("start")])
+            .args([OsStr::new("--home"), home.path().as_os_str()])
             .arg(format!("--proxy_app={address}"))
             // Ctrl-C in a terminal reaches the foreground group: only us, who then stop it in order.
             .process_group(0)
@@ -124,20 +137,22 @@ impl Child {
         Ok(Self { process, readers, log })
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for it to end by itself, or to stop working: after a panic in consensus the process stays and serves RPC.
     pub(super) async fn ended(&mut self) -> Ended {
-        let status = match self.process.wait().await {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
+        let what = tokio::select! {
+            ended = self.process.wait() => {
+                for reader in self.readers.drain(..) {
+                    // What it wrote last is still in the pipe.
+                    let _ = timeout(Duration::from_secs(1), reader).await;
+                }
+                let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+                format!("ended by itself ({status})")
+            }
+            () = self.log.failed.notified() => "failed and cannot go on".into(),
         };
-        for reader in &mut self.readers {
-            // What it wrote last is still in the pipe.
-            let _ = timeout(Duration::from_secs(1), reader).await;
-        }
-        self.readers.clear();
         let tail = self.log.tail.lock().unwrap_or_else(PoisonError::into_inner);
         Ended {
-            status,
+            what,
             lines: tail.iter().cloned().collect(),
         }
     }
@@ -158,6 +173,20 @@ impl Child {
         }
         let _ = self.process.kill().await;
     }
+}
+
+/// Turns this process into CometBFT, so that it is killed when its parent dies, however that happens: CometBFT alone ends
+/// when its application goes away, but hangs while it does so if it was in the middle of a block. Returns only on failure.
+///
+/// # Errors
+/// The parent is gone already, or the program cannot be run.
+pub fn become_child(parent: i32, program: PathBuf, arguments: &[OsString]) -> Result<Infallible, Error> {
+    set_pdeathsig(Signal::SIGKILL).map_err(|e| Error::Runtime(e.into()))?;
+    if getppid() != Pid::from_raw(parent) {
+        return Err(Error::Value(format!("process {parent} has ended")));
+    }
+    let source = std::process::Command::new(&program).args(arguments).exec();
+    Err(Error::CannotRun { program, source })
 }
 
 /// Waits until no earlier CometBFT runs on this home, and returns the lock that says so.
@@ -190,6 +219,8 @@ async fn forward(output: impl AsyncRead + Unpin, log: Arc<Log>) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let (level, text) = parse(&line);
+        // The stack of a panic, in one line, hides what it is about.
+        let text = text.split(" stack=\"").next().unwrap_or(text);
         if !log.silent.load(Ordering::Relaxed) {
             match level {
                 Level::Debug => tracing::debug!(target: "cometbft", "{text}"),
@@ -203,6 +234,9 @@ async fn forward(output: impl AsyncRead + Unpin, log: Arc<Log>) {
                 tail.pop_front();
             }
             tail.push_back(text.into());
+        }
+        if text.starts_with(CONSENSUS_FAILURE) {
+            log.failed.notify_one();
         }
     }
 }

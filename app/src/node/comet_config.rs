@@ -30,11 +30,11 @@ pub struct CometConfig {
 }
 
 impl CometConfig {
-    /// Changes the text of a `config.toml` that CometBFT wrote.
+    /// Changes the text of a `config.toml` that CometBFT wrote; `application` is where our half listens.
     ///
     /// # Errors
     /// It is not such a file.
-    pub fn apply(&self, text: &str) -> Result<String, String> {
+    pub fn apply(&self, text: &str, application: &str) -> Result<String, String> {
         let Self {
             moniker,
             block_time,
@@ -44,6 +44,7 @@ impl CometConfig {
         } = self;
         let mut config: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
         let mut set = |section: &str, name: &str, new: Value| set(&mut config, section, name, new);
+        set("", "proxy_app", application.into())?;
         set("", "moniker", moniker.into())?;
         set("", "log_level", "error".into())?;
         set("rpc", "laddr", format!("tcp://{rpc}").into())?;
@@ -143,7 +144,7 @@ pub fn parse_block_time(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "# Main\nmoniker = \"vm\" # ours\nlog_level = \"info\"\n[rpc]\n# Listen\nladdr = \"tcp://x:1\"\n\
+    const TEXT: &str = "# Main\nproxy_app = \"tcp://z:3\"\nmoniker = \"vm\" # ours\nlog_level = \"info\"\n[rpc]\n# Listen\nladdr = \"tcp://x:1\"\n\
         max_body_bytes = 1\n[p2p]\nladdr = \"tcp://y:2\"\npersistent_peers = \"\"\naddr_book_strict = true\n\
         allow_duplicate_ip = false\nflush_throttle_timeout = \"100ms\"\n[mempool]\nmax_tx_bytes = 1\nmax_txs_bytes = 1\n\
         size = 1\ncache_size = 1\n[consensus]\ntimeout_commit = \"1s\"\ntimeout_propose = \"3s\"\n\
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn settings_change_and_comments_stay() {
-        let text = config().apply(TEXT).unwrap();
+        let text = config().apply(TEXT, "unix:///s").unwrap();
         let text = with_persistent_peers(&text, &["a@h:1".into(), "b@h:2".into()]).unwrap();
         assert!(text.starts_with("# Main\n") && text.contains("# Listen\n"), "{text}");
         let parsed: toml::Table = text.parse().unwrap();
@@ -179,10 +180,10 @@ mod tests {
     #[test]
     fn a_setting_that_is_not_there_is_named() {
         let error = config()
-            .apply(&TEXT.replace("timeout_commit", "timeout_c"))
+            .apply(&TEXT.replace("timeout_commit", "timeout_c"), "")
             .unwrap_err();
         assert!(error.contains("timeout_commit"), "{error}");
-        assert!(config().apply("= = =").is_err());
+        assert!(config().apply("= = =", "").is_err());
     }
 
     #[test]

@@ -67,11 +67,11 @@ pub enum Error {
     /// The child of an earlier run, whose parent was killed, does not end.
     #[error("the CometBFT of an earlier run still uses {}; end it first", .0.display())]
     CometLeft(PathBuf),
-    /// The child ended by itself.
-    #[error("CometBFT ended by itself ({status}){}; its last lines:\n{}", disk_full(.lines), .lines.join("\n"))]
+    /// The child ended by itself, or still runs without doing its work.
+    #[error("CometBFT {what}{}; its last lines:\n{}", disk_full(.lines), .lines.join("\n"))]
     CometEnded {
-        /// Its exit status.
-        status: String,
+        /// What happened to it.
+        what: String,
         /// What it said last.
         lines: Vec<String>,
     },

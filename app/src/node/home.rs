@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use super::comet_config::{CometConfig, Listens, listens, with_persistent_peers};
 use super::genesis::GenesisDoc;
 use super::{Error, comet, read, settings, write};
+use crate::abci::Address;
 
 /// Longest path of a unix socket, bytes: the system's limit is 108, and some are lower.
 const MAX_SOCKET_PATH: usize = 100;
@@ -124,7 +125,9 @@ impl Home {
             }
         }
         comet::init(self)?;
-        self.edit_config(|text| config.apply(text))?;
+        // An operator who runs CometBFT beside `start --abci-only` needs no flags either.
+        let application = Address::Unix(self.socket()?).to_string();
+        self.edit_config(|text| config.apply(text, &application))?;
         write(self.app_toml(), &settings::template(cache_mb))?;
         genesis.save(self)
     }

@@ -14,8 +14,7 @@
 //! ```
 //!
 //! CometBFT stops when its application goes away and never reconnects, so the two live and die together. A stopping node
-//! ends CometBFT first, then the socket, then closes the store. However this process dies, its child follows: the broken
-//! connection ends it, and before the first contact the broken pipe of its log does.
+//! ends CometBFT first, then the socket, then closes the store. However this process dies, the kernel kills its child.
 
 mod comet;
 pub mod comet_config;
@@ -34,8 +33,8 @@ use std::thread;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+pub use self::comet::{CHILD_COMMAND, become_child, find as find_cometbft};
 use self::comet::{Child, Ended};
-pub use self::comet::{find as find_cometbft, init as init_cometbft};
 pub use self::error::Error;
 use self::genesis::GenesisDoc;
 use self::home::Home;
@@ -67,7 +66,7 @@ pub enum Ending {
     Halted(u64),
 }
 
-/// Runs a node until it is stopped by SIGINT or SIGTERM, halts, or fails. When it returns, CometBFT has ended.
+/// Runs a node in this process, whose program must pass [`CHILD_COMMAND`] on to [`become_child`], until it is stopped by SIGINT or SIGTERM, halts, or fails. When it returns, CometBFT has ended.
 ///
 /// # Errors
 /// Why the node cannot start or go on.

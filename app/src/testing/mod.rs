@@ -27,8 +27,10 @@
 //! | `builder.rs` | what a chain starts from |
 //! | `node.rs` | one node: store, application, restart |
 //! | `tx.rs` | keys by name, crafted transactions, what became of them |
+//! | `network.rs` | beside it, real nodes as processes |
 
 mod builder;
+pub mod network;
 mod node;
 mod tx;
 
