@@ -311,7 +311,8 @@ async fn a_killed_worker_goes_on_from_its_checkpoint_and_a_dead_one_is_dropped()
 #[tokio::test(flavor = "multi_thread")]
 async fn an_evaluator_that_never_reveals_is_not_paid() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut network = Network::start(Plan::small(folder.path())).await?;
+    // Slower blocks: the second evaluator must still find time to commit within the window's twenty blocks.
+    let mut network = Network::start(Plan { block_ms: 500, ..Plan::small(folder.path()) }).await?;
     network.start_trainers().await?;
     let alice = Alice::prepare(&network, "test")?;
     let more = [

@@ -134,10 +134,7 @@ impl Evaluator {
             "the model's state root is not the chain's"
         );
         node.overlay.pin(model_cid).await.wrap_err("cannot pin the model")?;
-        node.overlay
-            .provide(model_cid)
-            .await
-            .wrap_err("cannot announce the model")?;
+        node.announce(model_cid);
         let test = inputs.spec.test.clone().ok_or_eyre("the job has no test data")?;
         let manifest = fetch_manifest(&node.overlay, &test, &peers)
             .await

@@ -9,7 +9,7 @@ pub mod worker;
 use std::{path::PathBuf, sync::Arc};
 
 use trainyard_client::data::SealingKey;
-use trainyard_overlay::Overlay;
+use trainyard_overlay::{Cid, Overlay};
 use trainyard_proto::overlay::{JobMessage, job_message::Body};
 
 use crate::{chain::Chain, config::Config};
@@ -32,6 +32,17 @@ pub struct Node {
 }
 
 impl Node {
+    /// Tells the DHT that this node has a file. Not waited for: an unresponsive peer takes its time, and who needs the file
+    /// asks this node anyway.
+    pub fn announce(&self, cid: Cid) {
+        let overlay = self.overlay.clone();
+        tokio::spawn(async move {
+            if let Err(e) = overlay.provide(cid).await {
+                tracing::debug!(%cid, error = %e, "not announced in the DHT");
+            }
+        });
+    }
+
     /// A message of this node on a job's topic.
     pub fn message(&self, job_id: u64, body: Body) -> JobMessage {
         JobMessage {

@@ -244,9 +244,7 @@ impl Worker {
         }
         let bytes = self.files.write_weights(&self.files.delta(round.round), &delta)?;
         let added = self.node.overlay.add_bytes(bytes).await?;
-        if let Err(e) = self.node.overlay.provide(added.cid).await {
-            tracing::debug!(error = %e, "the delta is not announced in the DHT");
-        }
+        self.node.announce(added.cid);
         let count = u32::try_from(trained.states.len())?;
         let salts = trace::salts(&self.node.salt_secret, self.job, round.round, count);
         let message = MsgCommitTrace {
@@ -390,9 +388,7 @@ impl Worker {
         let bytes = to_safetensors(&weights)?;
         let model_sha256 = Sha256::digest(&bytes).to_vec();
         let added = self.node.overlay.add_bytes(bytes).await?;
-        if let Err(e) = self.node.overlay.provide(added.cid).await {
-            tracing::debug!(error = %e, "the model is not announced in the DHT");
-        }
+        self.node.announce(added.cid);
         let artifact = Artifact {
             model_cid: added.cid.to_string(),
             model_sha256,

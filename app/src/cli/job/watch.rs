@@ -222,6 +222,7 @@ impl Teller {
             "job_revealing" => "all scores are committed, evaluators reveal".into(),
             "job_evaluation_revealed" => format!("{} reveals {} %", get("evaluator"), percent(get("score_ppm"))),
             "job_payment" => format!("{} to {} ({})", get("amount"), get("recipient"), get("reason")),
+            "job_settled" if !get("reason").is_empty() => format!("settled without a score: {}", get("reason")),
             "job_settled" => format!("settled with a score of {} %", percent(get("score_ppm"))),
             "job_failed" => format!("failed: {}", get("reason")),
             "job_cancelled" => format!("cancelled: {}", get("reason")),
