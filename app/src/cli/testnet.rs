@@ -71,6 +71,6 @@ pub(super) fn run(global: &Global, testnet: Testnet) -> Result<()> {
     global.print(&json!({
         "chain_id": plan.chain_id,
         "validators": nodes,
-        "keys": format!("trainyard keys list --home {} --keyring-backend test", network.keys.display()),
+        "keys_in_plain_text": format!("trainyard keys list --home {} --keyring-backend test", network.keys.display()),
     }))
 }

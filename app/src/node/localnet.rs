@@ -1,5 +1,6 @@
 //! Homes of several validators on one machine: one loopback address each, the same ports for all.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -81,6 +82,14 @@ impl Plan {
     pub fn create(&self) -> Result<Localnet, Error> {
         let mut genesis = GenesisDoc::new(&self.chain_id, self.epoch_blocks)?;
         let addresses = self.addresses()?;
+        // Before anything is written: what is half made would be in the way of the next attempt.
+        super::find_cometbft()?;
+        if fs::read_dir(&self.folder).is_ok_and(|mut found| found.next().is_some()) {
+            let folder = self.folder.display();
+            return Err(Error::Value(format!(
+                "{folder} is not empty; choose another folder or move it away"
+            )));
+        }
         let keys = self.folder.join("keys");
         let keyring = Keyring::open(&keys, Backend::Test, None);
         let mut new_key = |name: &str, amount: u64| -> Result<PrivateKey, Error> {

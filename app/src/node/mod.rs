@@ -35,6 +35,7 @@ use tokio::sync::oneshot;
 
 pub use self::comet::{CHILD_COMMAND, become_child, find as find_cometbft};
 use self::comet::{Child, Ended};
+use self::comet_config::Listens;
 pub use self::error::Error;
 use self::genesis::GenesisDoc;
 use self::home::Home;
@@ -141,7 +142,11 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
         tracing::info!(target: "node", "waiting for CometBFT on {address}");
     } else {
         match Child::start(home, &address, options.comet_log_level.as_deref()).await {
-            Ok(started) => child = Some(started),
+            Ok(started) => {
+                child = Some(started);
+                let Listens { rpc, p2p } = home.listens()?;
+                tracing::info!(target: "node", rpc, p2p, "CometBFT started");
+            }
             Err(error) => {
                 stop.stop();
                 return Err(error);
