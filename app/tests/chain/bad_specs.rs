@@ -33,8 +33,11 @@ fn deadlines(spec: &mut JobSpec) -> &mut Deadlines {
     spec.deadlines.as_mut().unwrap()
 }
 
+/// A change of a spec, and parts of what is said about it.
+type Spoiled = (fn(&mut JobSpec), &'static [&'static str]);
+
 /// Posts the spec of [`calm`] after each change; all are refused with the bound they break.
-fn assert_specs_refused(cases: &[(fn(&mut JobSpec), &[&str])]) {
+fn assert_specs_refused(cases: &[Spoiled]) {
     let mut chain = calm_yard();
     for (change, words) in cases {
         let mut spec = calm(spec());

@@ -6,13 +6,19 @@
 //! | `job_life.rs` | how jobs end, and who is paid what |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
 //! | `staking.rs`, `registry.rs` | stake and nodes |
+//! | `codecs.rs` | addresses and amounts as texts and back |
+//! | `golden.rs` | app hash over every message, raw keys, export and import |
 //! | `proposals.rs` | blocks of hostile or hurried proposers, the mempool, halting |
+//! | `simulation.rs` | random messages, valid and not; garbage |
 
 mod bad_messages;
 mod bad_specs;
 mod bad_transactions;
+mod codecs;
+mod golden;
 mod job_life;
 mod proposals;
 mod registry;
+mod simulation;
 mod staking;
 mod support;

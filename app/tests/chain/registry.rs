@@ -102,7 +102,7 @@ fn nodes_are_listed_by_role_and_page() {
     let chain = yard();
     let ask = |role: Role, key: Vec<u8>, limit| -> QueryNodesResponse {
         let pagination = Some(PageRequest {
-            key: key.into(),
+            key,
             limit,
             ..PageRequest::default()
         });
@@ -122,7 +122,7 @@ fn nodes_are_listed_by_role_and_page() {
     loop {
         let page = ask(Role::Worker, key, 2);
         seen.extend(page.nodes.into_iter().map(|n| n.moniker));
-        key = page.pagination.unwrap().next_key.to_vec();
+        key = page.pagination.unwrap().next_key;
         if key.is_empty() {
             break;
         }

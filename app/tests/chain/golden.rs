@@ -1,0 +1,313 @@
+//! What must not change unnoticed: the app hash over every message, the raw keys, what an export holds.
+//!
+//! A change here breaks running chains. Where it is meant, `INSTA_UPDATE=always cargo test -p trainyard-app --test chain`
+//! writes the new values.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, create_validator, send};
+use trainyard_modules::{
+    auth, bank,
+    context::{Block, EPOCH_BLOCKS},
+    gas::Gas,
+    job,
+    machine::{self, Genesis},
+    pouw, registry, staking,
+    state::{Empty, State},
+};
+use trainyard_proto::{
+    address::Address,
+    any::{self, Any},
+    job::{DataSplit, JobState, RoundPhase},
+    registry::Role,
+};
+
+use crate::{
+    registry::{leave_registry, update},
+    staking::{delegate, undelegate},
+    support::*,
+};
+
+/// A chain that notes its app hash and the messages that succeeded, block by block.
+struct Story {
+    chain: Chain,
+    text: String,
+    seen: BTreeSet<String>,
+}
+
+impl Story {
+    /// One block with one transaction per message, all of which succeed.
+    fn block(&mut self, messages: Vec<(&str, Any)>) {
+        let mut names = Vec::new();
+        let mut txs = Vec::new();
+        for (signer, message) in messages {
+            names.push(message.type_url.rsplit('.').next().unwrap().to_string());
+            self.seen.insert(message.type_url.clone());
+            txs.push(self.chain.tx(signer, vec![message]));
+        }
+        all_ok(&mut self.chain, txs);
+        let hash = hex::encode(self.chain.app_hash());
+        writeln!(self.text, "{:>3} {hash} {}", self.chain.height(), names.join(" ")).unwrap();
+    }
+
+    fn all(&mut self, names: &[&'static str], message: impl Fn(&Chain, &str) -> Any) {
+        let messages = names.iter().map(|name| (*name, message(&self.chain, name))).collect();
+        self.block(messages);
+    }
+}
+
+#[test]
+fn the_app_hash_over_every_message() {
+    let chain = builder().epoch_blocks(10).build();
+    let (text, seen) = (String::new(), BTreeSet::new());
+    let mut story = Story { chain, text, seen };
+    story.all(&WORKERS, |_, name| {
+        any::pack(&register(name, Role::Worker, 100 * TRAIN))
+    });
+    story.all(&EVALUATORS, |_, name| {
+        any::pack(&register(name, Role::Evaluator, 1000 * TRAIN))
+    });
+    let mut renamed = update("w1");
+    renamed.moniker = "first".into();
+    story.block(vec![
+        ("w1", any::pack(&renamed)),
+        ("other", any::pack(&send("other", "stranger", 5 * TRAIN))),
+        ("other", any::pack(&create_validator("other", 10 * TRAIN))),
+        ("other", any::pack(&delegate("other", VALIDATOR, 7 * TRAIN))),
+    ]);
+    story.block(vec![
+        ("other", any::pack(&undelegate("other", VALIDATOR, 3 * TRAIN))),
+        (CLIENT, any::pack(&post_msg(CLIENT, &spec(), BUDGET))),
+        (CLIENT, any::pack(&post_msg(CLIENT, &plain(), 2 * TRAIN))),
+    ]);
+    story.block(vec![
+        ("w1", any::pack(&join("w1", 1))),
+        ("w2", any::pack(&join("w2", 1))),
+        ("w2", any::pack(&leave("w2", 1))),
+        (CLIENT, any::pack(&cancel(CLIENT, 2))),
+    ]);
+    story.all(&WORKERS[1..], |_, name| any::pack(&join(name, 1)));
+    let keys = WORKERS.map(address);
+    story.block(vec![(CLIENT, any::pack(&grant(1, DataSplit::Train, &keys)))]);
+    for _ in 0..2 {
+        story.all(&WORKERS, |chain, name| any::pack(&trace(chain, name, 1)));
+        story.all(&WORKERS, |chain, name| any::pack(&vote(chain, name, 1)));
+    }
+    story.all(&WORKERS, |chain, name| any::pack(&result(chain, name, 1)));
+    let keys = drawn(&story.chain.job(1));
+    story.block(vec![(CLIENT, any::pack(&grant(1, DataSplit::Test, &keys)))]);
+    story.all(&EVALUATORS, |chain, name| {
+        any::pack(&evaluation(chain, name, 1, 970_000).0)
+    });
+    story.all(&EVALUATORS, |chain, name| {
+        any::pack(&evaluation(chain, name, 1, 970_000).1)
+    });
+    assert_eq!(story.chain.job(1).state(), JobState::Settled);
+    story.block(vec![("w3", any::pack(&leave_registry("w3")))]);
+    while story.chain.height() < 20 {
+        story.block(Vec::new());
+    }
+    let every: BTreeSet<String> = machine::message_urls().collect();
+    assert_eq!(story.seen, every, "every message has its place in this story");
+    assert_keys_are_listed(&story.chain);
+    insta::assert_snapshot!("app_hash", story.text);
+}
+
+/// Every item and map with a raw key, as text.
+fn keys() -> Vec<(&'static str, Vec<u8>)> {
+    let (a, b) = (Address([0xaa; 20]), Address([0xbb; 20]));
+    let denom = || "utrain".to_string();
+    vec![
+        ("context::EPOCH_BLOCKS", EPOCH_BLOCKS.raw_key()),
+        ("context::BEACON (private)", b"core/beacon".to_vec()),
+        ("auth::ACCOUNTS", auth::ACCOUNTS.raw_key(&a)),
+        ("auth::NEXT_NUMBER", auth::NEXT_NUMBER.raw_key()),
+        ("bank::BALANCES", bank::BALANCES.raw_key(&(a, denom()))),
+        ("bank::SUPPLY", bank::SUPPLY.raw_key(&denom())),
+        ("staking::VALIDATORS", staking::VALIDATORS.raw_key(&a)),
+        ("staking::BY_CONSENSUS", staking::BY_CONSENSUS.raw_key(&a)),
+        ("staking::DELEGATIONS", staking::DELEGATIONS.raw_key(&(a, b))),
+        ("staking::DELEGATORS", staking::DELEGATORS.raw_key(&(a, b))),
+        ("staking::UNBONDING", staking::UNBONDING.raw_key(&(a, b, 7))),
+        ("staking::QUEUE", staking::QUEUE.raw_key(&(1_700_000_000, (a, b, 7)))),
+        ("staking::POWERS", staking::POWERS.raw_key(&a)),
+        ("staking::PARAMS", staking::PARAMS.raw_key()),
+        ("registry::NODES", registry::NODES.raw_key(&a)),
+        ("registry::PEERS", registry::PEERS.raw_key(&"12D3KooW".to_string())),
+        ("registry::UNBONDING", registry::UNBONDING.raw_key(&(7, a))),
+        ("registry::PARAMS", registry::PARAMS.raw_key()),
+        ("job::JOBS", job::JOBS.raw_key(&1)),
+        ("job::SPECS", job::SPECS.raw_key(&1)),
+        ("job::ROUNDS", job::ROUNDS.raw_key(&(1, 2))),
+        ("job::GRANTS", job::GRANTS.raw_key(&(1, 2, a))),
+        ("job::DEADLINES", job::DEADLINES.raw_key(&(7, 1))),
+        ("job::COMMIT_LOG", job::COMMIT_LOG.raw_key(&1)),
+        ("job::MODEL_LOG", job::MODEL_LOG.raw_key(&1)),
+        ("job::LOG_COMMITS", job::LOG_COMMITS.raw_key()),
+        ("job::LOG_MODELS", job::LOG_MODELS.raw_key()),
+        ("job::LOG_UNITS", job::LOG_UNITS.raw_key()),
+        ("job::LAST_ID", job::LAST_ID.raw_key()),
+        ("job::PARAMS", job::PARAMS.raw_key()),
+        ("pouw::CHECKPOINTS", pouw::CHECKPOINTS.raw_key(&3)),
+        ("pouw::EPOCHS", pouw::EPOCHS.raw_key()),
+    ]
+}
+
+#[test]
+fn the_raw_keys() {
+    let mut text = String::new();
+    for (name, key) in keys() {
+        writeln!(text, "{name:<26} {}", key.escape_ascii()).unwrap();
+    }
+    insta::assert_snapshot!("raw_keys", text);
+}
+
+/// Module and name of a key: up to and with the second slash.
+fn family(key: &[u8]) -> Vec<u8> {
+    let ends = key
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'/')
+        .map(|(at, _)| at + 1);
+    key[..ends.take(2).nth(1).unwrap_or(key.len())].to_vec()
+}
+
+fn assert_keys_are_listed(chain: &Chain) {
+    let listed: BTreeSet<Vec<u8>> = keys().iter().map(|(_, key)| family(key)).collect();
+    for pair in chain.app().store().snapshot().range(b"", None, false).unwrap() {
+        let key = pair.unwrap().0;
+        assert!(listed.contains(&family(&key)), "{} is in no list", key.escape_ascii());
+    }
+}
+
+/// A chain in the middle of everything: a job in every state, stake and bonds on their way back, fees not paid out.
+fn busy() -> Chain {
+    let patient = builder().fund("late", CASH).epoch_blocks(1_000).genesis(|genesis| {
+        genesis.job.params.commit_blocks = 50;
+        genesis.job.params.reveal_blocks = 50;
+        genesis.registry.params.unbonding_blocks = 100;
+    });
+    let mut chain = register_everybody(patient.build());
+    chain.ok("other", &create_validator("other", 10 * TRAIN));
+    chain.ok("late", &delegate("late", VALIDATOR, 7 * TRAIN));
+    chain.ok("late", &undelegate("late", VALIDATOR, 2 * TRAIN));
+    chain.ok("late", &register("late", Role::Worker, 100 * TRAIN));
+    chain.ok("late", &leave_registry("late"));
+    let mut long = spec();
+    let deadlines = long.deadlines.as_mut().unwrap();
+    (deadlines.open, deadlines.grant, deadlines.round, deadlines.submit) = (100, 100, 100, 100);
+    let small = |chain: &mut Chain| {
+        let id = post(chain, &long, 30 * TRAIN);
+        join_all(chain, id, &WORKERS);
+        id
+    };
+    post(&mut chain, &long, 30 * TRAIN);
+    small(&mut chain);
+    let tracing = small(&mut chain);
+    grant_train(&mut chain, tracing);
+    commit_all(&mut chain, tracing, &WORKERS[..1]);
+    let merging = small(&mut chain);
+    grant_train(&mut chain, merging);
+    commit_all(&mut chain, merging, &WORKERS);
+    vote_all(&mut chain, merging, &WORKERS[..1]);
+    let submitted = small(&mut chain);
+    train(&mut chain, submitted, &WORKERS);
+    let settled = small(&mut chain);
+    train(&mut chain, settled, &WORKERS);
+    grant_test(&mut chain, settled);
+    score(&mut chain, settled, [("e1", 5), ("e2", 6)]);
+    let (evaluating, revealing) = (small(&mut chain), small(&mut chain));
+    for id in [evaluating, revealing] {
+        train(&mut chain, id, &WORKERS);
+        grant_test(&mut chain, id);
+    }
+    chain.ok("e2", &evaluation(&chain, "e2", evaluating, 9).0);
+    for name in EVALUATORS {
+        chain.ok(name, &evaluation(&chain, name, revealing, 9).0);
+    }
+    chain
+}
+
+fn states(chain: &Chain) -> Vec<(JobState, RoundPhase)> {
+    chain
+        .export()
+        .job
+        .jobs
+        .iter()
+        .map(|job| (job.state(), job.round_phase()))
+        .collect()
+}
+
+#[test]
+fn an_imported_chain_goes_on_as_the_exported_one() {
+    let mut chain = busy();
+    let in_flight = states(&chain);
+    for state in [
+        (JobState::Open, RoundPhase::Unspecified),
+        (JobState::Training, RoundPhase::Keys),
+        (JobState::Training, RoundPhase::Train),
+        (JobState::Training, RoundPhase::Merge),
+        (JobState::Submitted, RoundPhase::Unspecified),
+        (JobState::Evaluating, RoundPhase::Unspecified),
+        (JobState::Revealing, RoundPhase::Unspecified),
+        (JobState::Settled, RoundPhase::Unspecified),
+    ] {
+        assert!(in_flight.contains(&state), "{state:?} is not in {in_flight:?}");
+    }
+
+    // Through text, as a file.
+    let exported = chain.export();
+    let text = serde_json::to_string(&exported).unwrap();
+    let read: Genesis = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, exported);
+    let block = Block {
+        chain_id: chain.chain_id().into(),
+        height: chain.height(),
+        time: chain.time(),
+        proposer: Vec::new(),
+        hash: Vec::new(),
+    };
+    let mut state = State::new(&Empty, Gas::unlimited());
+    let powers = machine::init_genesis(&mut state, &block, &read, &mut Vec::new()).unwrap();
+    assert_eq!(machine::export(&mut state).unwrap(), exported);
+    assert_eq!(powers.len(), 1, "the second validator joins at the epoch's end");
+
+    // The same blocks on both make the same state, to the app hash.
+    let mut twin = Chain::from_genesis(chain.chain_id(), &read, chain.height() + 1, chain.time());
+    for chain in [&mut chain, &mut twin] {
+        chain.skip(1);
+        let revealing = find(chain, JobState::Revealing);
+        for name in EVALUATORS {
+            chain.ok(name, &evaluation(chain, name, revealing, 9).1);
+        }
+        let submitted = find(chain, JobState::Submitted);
+        grant_test(chain, submitted);
+        chain.ok(CLIENT, &cancel(CLIENT, 1));
+        chain.pass_time(22 * 24 * 3600);
+        chain.skip(350);
+    }
+    assert_eq!(twin.height(), chain.height());
+    assert_eq!(twin.export(), chain.export());
+    assert_eq!(twin.app_hash(), chain.app_hash());
+    assert!(
+        states(&chain)
+            .iter()
+            .all(|(state, _)| { matches!(state, JobState::Settled | JobState::Cancelled | JobState::Failed) })
+    );
+    assert_eq!(held(&chain, bank::ESCROW), 0);
+    assert_eq!(
+        (held(&chain, bank::NOT_BONDED_POOL), worth(&chain, "late")),
+        (0, CASH - 5 * TRAIN)
+    );
+}
+
+fn find(chain: &Chain, state: JobState) -> u64 {
+    chain
+        .export()
+        .job
+        .jobs
+        .iter()
+        .find(|job| job.state() == state)
+        .unwrap()
+        .id
+}
