@@ -229,6 +229,25 @@ async fn a_job_settles_one_is_cancelled_and_one_expires() -> Result<()> {
     let fetched = network.command("alice", &args)?;
     assert_eq!(fetched["signed_by"].as_array().map(Vec::len), Some(2));
     assert_eq!(tensors(&out)?, 4);
+
+    // The workers hold the training data now: its client need not serve it any longer.
+    let args = [
+        "data",
+        "serve",
+        "--until-held",
+        "3",
+        &alice.train,
+        "--listen",
+        &listen,
+        "--bootstrap",
+        network.bootstrap(),
+    ];
+    let serving = network.command_in_background("alice", &args, "serve")?;
+    wait_for("three holders of the training data", LIMIT, async || {
+        Ok(serving.output().contains("is held by 3 of 3").then_some(()))
+    })
+    .await?;
+    drop(serving);
     network.stop()
 }
 
@@ -312,7 +331,11 @@ async fn a_killed_worker_goes_on_from_its_checkpoint_and_a_dead_one_is_dropped()
 async fn an_evaluator_that_never_reveals_is_not_paid() -> Result<()> {
     let folder = tempfile::tempdir()?;
     // Slower blocks: the second evaluator must still find time to commit within the window's twenty blocks.
-    let mut network = Network::start(Plan { block_ms: 500, ..Plan::small(folder.path()) }).await?;
+    let mut network = Network::start(Plan {
+        block_ms: 500,
+        ..Plan::small(folder.path())
+    })
+    .await?;
     network.start_trainers().await?;
     let alice = Alice::prepare(&network, "test")?;
     let more = [

@@ -29,8 +29,8 @@ pub(super) enum Command {
         /// The manifest
         manifest: String,
     },
-    /// Offer what was packed here to the network until stopped
-    Serve(super::job::MeshOptions),
+    /// Offer what was packed here to the network until stopped, or until others hold it
+    Serve(super::job::Serve),
 }
 
 #[derive(Debug, clap::Args)]

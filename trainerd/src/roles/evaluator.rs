@@ -145,6 +145,7 @@ impl Evaluator {
             None
         };
         let data = Dataset::fetch(&node.overlay, manifest, key.as_ref(), &peers).await?;
+        node.announce(cid(&test.manifest_cid)?);
         let spec = inputs.spec.clone();
         let threads = node.config.threads;
         let metrics = tokio::task::spawn_blocking(move || -> Result<Metrics> {

@@ -191,6 +191,9 @@ impl Worker {
         let peers = providers(&self.node.overlay, chain, job).await;
         let data = Arc::new(Dataset::fetch(&self.node.overlay, inputs.train.clone(), key.as_ref(), &peers).await?);
         tracing::info!(job = self.job, samples = data.len(), "the training data is here");
+        if let Some(train) = &inputs.spec.train {
+            self.node.announce(cid(&train.manifest_cid)?);
+        }
         self.data = Some(data.clone());
         Ok(data)
     }

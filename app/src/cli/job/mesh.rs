@@ -1,11 +1,11 @@
 //! The client's own peer on the overlay.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
 use trainyard_client::{members, rpc::Client};
-use trainyard_overlay::{Config, Membership, Multiaddr, Overlay, PeerId, load_or_create_key};
+use trainyard_overlay::{Cid, Config, Membership, Multiaddr, Overlay, PeerId, load_or_create_key};
 
 use crate::cli::Global;
 
@@ -73,10 +73,25 @@ pub(super) fn addresses(overlay: &Overlay, options: &MeshOptions) -> Vec<String>
         .collect()
 }
 
-/// `data serve`: offers what lies in the home's block store until it is stopped.
-pub(in crate::cli) async fn serve(global: &Global, options: &MeshOptions) -> Result<()> {
-    let overlay = join(global, options).await?;
-    for address in addresses(&overlay, options) {
+/// What `data serve` takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct Serve {
+    /// Stop when so many others hold each manifest given, instead of when interrupted
+    #[arg(long, value_name = "PEERS", requires = "manifests")]
+    until_held: Option<usize>,
+    /// Manifests that must be held, by CID; workers and evaluators announce one when they have all of its shards
+    manifests: Vec<Cid>,
+    #[command(flatten)]
+    mesh: MeshOptions,
+}
+
+/// Pause between two looks at who holds the manifests.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// `data serve`: offers what lies in the home's block store until it is stopped, or until others hold it.
+pub(in crate::cli) async fn serve(global: &Global, options: &Serve) -> Result<()> {
+    let overlay = join(global, &options.mesh).await?;
+    for address in addresses(&overlay, &options.mesh) {
         println!("serving at {address}/p2p/{}", overlay.peer_id());
     }
     for cid in overlay.pins().await? {
@@ -85,11 +100,39 @@ pub(in crate::cli) async fn serve(global: &Global, options: &MeshOptions) -> Res
         }
     }
     println!("press Ctrl-C to stop");
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|e| eyre!("cannot wait for Ctrl-C: {e}"))?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(|e| eyre!("cannot wait for Ctrl-C: {e}"))?,
+        held = until_held(&overlay, options) => held?,
+    }
     let traffic = overlay.bytes_transferred();
     overlay.shutdown().await;
     println!("served: {traffic:?}");
+    Ok(())
+}
+
+/// Done when enough others announce every manifest; never, where that was not asked for.
+async fn until_held(overlay: &Overlay, options: &Serve) -> Result<()> {
+    let Some(wanted) = options.until_held else {
+        return std::future::pending().await;
+    };
+    for cid in &options.manifests {
+        let mut told = None;
+        loop {
+            let holders = overlay
+                .providers(*cid)
+                .await?
+                .into_iter()
+                .filter(|p| *p != overlay.peer_id())
+                .count();
+            if told != Some(holders) {
+                println!("{cid} is held by {holders} of {wanted}");
+                told = Some(holders);
+            }
+            if holders >= wanted {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
     Ok(())
 }

@@ -22,7 +22,7 @@ use trainyard_proto::{
     registry::{Node, QueryNodeRequest, QueryNodeResponse},
 };
 
-pub(super) use mesh::{MeshOptions, serve};
+pub(super) use mesh::{Serve, serve};
 
 use super::{
     Global,
