@@ -46,8 +46,8 @@ proptest! {
     #[test]
     fn amounts_beyond_all_money_are_refused(amount in MAX_SUPPLY + 1..) {
         prop_assert!(parse_amount(&amount.to_string()).is_err());
-        let train = amount / UTRAIN_PER_TRAIN + 1;
-        prop_assert!(parse_human(&format!("{train}TRAIN")).is_err());
+        let human = format!("{}TRAIN", amount / UTRAIN_PER_TRAIN + 1);
+        prop_assert!(parse_human(&human).is_err());
     }
 
     #[test]
