@@ -86,7 +86,7 @@ pub fn epoch_of(height: u64, epoch_blocks: u64) -> u64 {
 /// Whether `height` is the last of its epoch.
 #[must_use]
 pub fn is_epoch_end(height: u64, epoch_blocks: u64) -> bool {
-    height % epoch_blocks.max(1) == 0
+    height.is_multiple_of(epoch_blocks.max(1))
 }
 
 /// Moves the beacon on by one block: `β_h = H(tag ‖ β_{h-1} ‖ h ‖ block hash)`.

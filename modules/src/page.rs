@@ -59,11 +59,5 @@ pub fn map<K: Key + Clone, V: Message + Default, T>(
             out.push(item);
         }
     }
-    Ok((
-        out,
-        Some(PageResponse {
-            next_key: next_key.into(),
-            total: 0,
-        }),
-    ))
+    Ok((out, Some(PageResponse { next_key, total: 0 })))
 }

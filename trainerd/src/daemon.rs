@@ -140,10 +140,10 @@ impl Jobs {
             .map(|(id, _)| *id)
             .collect();
         for id in ended {
-            if let Some(task) = self.running.remove(&id) {
-                if !task.await.unwrap_or(false) {
-                    *self.failed.entry(id).or_default() += 1;
-                }
+            if let Some(task) = self.running.remove(&id)
+                && !task.await.unwrap_or(false)
+            {
+                *self.failed.entry(id).or_default() += 1;
             }
         }
     }

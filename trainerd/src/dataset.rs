@@ -83,7 +83,8 @@ impl Dataset {
         })
     }
 
-    /// Number of samples.
+    /// Number of samples; an opened manifest has at least one.
+    #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.shards.iter().map(Samples::len).sum()
     }

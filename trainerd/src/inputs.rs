@@ -111,11 +111,11 @@ fn check_same_tensors(expected: &Weights, found: &Weights) -> Result<()> {
 pub async fn providers(overlay: &Overlay, chain: &Chain, job: &Job) -> Vec<PeerId> {
     let mut peers = Vec::new();
     let provider = job.spec.as_ref().and_then(|s| s.provider.clone()).unwrap_or_default();
-    if let Ok(peer) = provider.peer_id.parse::<PeerId>() {
-        if peer != overlay.peer_id() {
-            connect(overlay, peer, &provider.addresses).await;
-            peers.push(peer);
-        }
+    if let Ok(peer) = provider.peer_id.parse::<PeerId>()
+        && peer != overlay.peer_id()
+    {
+        connect(overlay, peer, &provider.addresses).await;
+        peers.push(peer);
     }
     for worker in &job.workers {
         if worker.address == chain.address().to_string() {

@@ -9,13 +9,16 @@ use sha2::{Digest, Sha256};
 use trainyard_modules::{crypto, machine::ante::Verifier};
 
 /// Remembered signatures of one generation; two generations are kept.
-const GENERATION: usize = 50_000;
+const GENERATION_SIZE: usize = 50_000;
+
+/// Keys of good signatures.
+type Generation = HashSet<[u8; 32]>;
 
 /// A verifier with a memory of bounded size. A verdict's key is the hash of all that was verified (digest, signature, public
 /// key), so it can stand for nothing else, and only good signatures are remembered.
 #[derive(Default)]
 pub(super) struct Remembering {
-    good: Mutex<(HashSet<[u8; 32]>, HashSet<[u8; 32]>)>,
+    good: Mutex<(Generation, Generation)>,
 }
 
 impl Verifier for Remembering {
@@ -35,7 +38,7 @@ impl Verifier for Remembering {
         let holds = crypto::verify_digest(digest, signature, public_key);
         if holds {
             let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
-            if good.0.len() >= GENERATION {
+            if good.0.len() >= GENERATION_SIZE {
                 good.1 = std::mem::take(&mut good.0);
             }
             good.0.insert(key);

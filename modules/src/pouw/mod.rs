@@ -40,7 +40,7 @@ pub const SLOT_BLOCKS: u64 = 10;
 /// # Errors
 /// The store failed.
 pub fn header(state: &mut State<'_>, height: u64) -> Result<PouwHeader, Error> {
-    if height % SLOT_BLOCKS != 0 {
+    if !height.is_multiple_of(SLOT_BLOCKS) {
         return Ok(PouwHeader::default());
     }
     let leaves: Vec<Vec<u8>> = COMMIT_LOG.all(state)?.into_iter().map(|(_, leaf)| leaf).collect();

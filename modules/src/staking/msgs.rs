@@ -238,7 +238,7 @@ impl Handler for MsgUndelegate {
         let completion_time = Timestamp { seconds, nanos: 0 };
         let entry = UnbondingDelegationEntry {
             creation_height: i64::try_from(ctx.block.height).unwrap_or(i64::MAX),
-            completion_time: Some(completion_time.clone()),
+            completion_time: Some(completion_time),
             initial_balance: balance.clone(),
             balance,
             ..Default::default()

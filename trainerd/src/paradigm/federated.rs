@@ -244,7 +244,7 @@ mod tests {
                 steps,
             };
             let ends = (1..=steps).filter(|done| share.ends_segment(*done)).count();
-            assert_eq!(ends as u32, steps.min(SEGMENTS), "{steps} steps");
+            assert_eq!(u32::try_from(ends).unwrap(), steps.min(SEGMENTS), "{steps} steps");
             assert!(share.ends_segment(steps), "the last of {steps} steps ends a segment");
         }
     }

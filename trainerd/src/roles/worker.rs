@@ -201,10 +201,10 @@ impl Worker {
     /// The weights with a root: from the job's folder, from the job's start, or from another worker.
     async fn weights(&mut self, job: &Job, root: &[u8]) -> Result<Weights> {
         let path = self.files.state(root);
-        if let Some(weights) = self.files.read_weights(&path)? {
-            if state_root(&weights).as_slice() == root {
-                return Ok(weights);
-            }
+        if let Some(weights) = self.files.read_weights(&path)?
+            && state_root(&weights).as_slice() == root
+        {
+            return Ok(weights);
         }
         let inputs = self.inputs(job).await?;
         if inputs.spec.start_root == root {
@@ -322,7 +322,7 @@ impl Worker {
 
     async fn merge_round(&mut self, job: &Job, round: &Round, me: &str) -> Result<Next> {
         let start = self.weights(job, &round.start_root).await?;
-        let half = u64::from(self.inputs(job).await?.spec.deadlines.clone().unwrap_or_default().round / 2);
+        let half = u64::from(self.inputs(job).await?.spec.deadlines.unwrap_or_default().round / 2);
         let mut deltas = Vec::new();
         // In the order of the round's workers, on every worker the same.
         for commit in round
@@ -364,10 +364,10 @@ impl Worker {
 
     /// A worker's delta: our own from the folder, another's over a direct stream, or from whoever has its blocks.
     async fn fetch_delta(&self, job: &Job, round: &Round, commit: &TraceCommit, me: &str) -> Result<Weights> {
-        if commit.worker == me {
-            if let Some(bytes) = self.files.read(&self.files.delta(round.round))? {
-                return checked(&bytes, &commit.delta_root);
-            }
+        if commit.worker == me
+            && let Some(bytes) = self.files.read(&self.files.delta(round.round))?
+        {
+            return checked(&bytes, &commit.delta_root);
         }
         let peer = self.node.chain.peer_of(&commit.worker).await?;
         let key = delta_key(self.job, round.round);

@@ -55,11 +55,10 @@ pub(super) async fn run(global: &Global, fetch: Fetch) -> Result<()> {
         .map(|e| &e.address)
         .chain(job.workers.iter().map(|w| &w.address))
     {
-        if let Ok(node) = node_of(&client, member).await {
-            if let Ok(peer) = node.peer_id.parse::<PeerId>() {
+        if let Ok(node) = node_of(&client, member).await
+            && let Ok(peer) = node.peer_id.parse::<PeerId>() {
                 peers.push(peer);
             }
-        }
     }
     let cid: Cid = artifact
         .model_cid
