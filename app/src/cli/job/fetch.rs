@@ -56,9 +56,10 @@ pub(super) async fn run(global: &Global, fetch: Fetch) -> Result<()> {
         .chain(job.workers.iter().map(|w| &w.address))
     {
         if let Ok(node) = node_of(&client, member).await
-            && let Ok(peer) = node.peer_id.parse::<PeerId>() {
-                peers.push(peer);
-            }
+            && let Ok(peer) = node.peer_id.parse::<PeerId>()
+        {
+            peers.push(peer);
+        }
     }
     let cid: Cid = artifact
         .model_cid
