@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `support.rs` | a yard with a client, workers and evaluators; the messages of a job's life |
 //! | `job_life.rs` | how jobs end, and who is paid what |
+//! | `job_scores.rs` | who judges, whose score counts; checkpoints |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
 //! | `staking.rs`, `registry.rs` | stake and nodes |
 //! | `codecs.rs` | addresses and amounts as texts and back |
@@ -17,6 +18,7 @@ mod bad_transactions;
 mod codecs;
 mod golden;
 mod job_life;
+mod job_scores;
 mod proposals;
 mod registry;
 mod simulation;
