@@ -1,6 +1,7 @@
 //! Real nodes on loopback sockets.
 
 mod beetswap;
+mod boxo;
 mod cids;
 mod common;
 mod discovery;
