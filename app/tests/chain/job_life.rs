@@ -317,6 +317,26 @@ fn who_states_another_merged_root_than_the_majority_is_dropped() {
 }
 
 #[test]
+fn a_job_that_nobody_is_left_in_fails_at_once() {
+    let mut chain = yard();
+    let id = started(&mut chain, &plain());
+    commit_all(&mut chain, id, &WORKERS);
+    vote_all(&mut chain, id, &WORKERS[..2]);
+    for gone in &WORKERS[..2] {
+        chain.ok(gone, &leave(gone, id));
+    }
+    let mut odd = vote(&chain, "w3", id);
+    odd.end_root = root("something else");
+    chain.ok("w3", &odd);
+    let job = chain.job(id);
+    assert_eq!(job.state(), JobState::Failed);
+    assert_eq!(job.reason, "every worker has left or was dropped");
+    // The round that the two agreed on is paid all the same, at the job's share of one half.
+    assert_eq!(paid(&job, "w1"), 75 * TRAIN);
+    assert_closed(&chain, id);
+}
+
+#[test]
 fn without_a_majority_the_job_fails_and_completed_rounds_are_paid_in_part() {
     let mut chain = yard();
     let id = started(&mut chain, &plain());

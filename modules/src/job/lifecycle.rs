@@ -272,6 +272,9 @@ fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result
     round.closed_at = ctx.block.height;
     ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
     job.round_root = root;
+    if active(job).next().is_none() {
+        return settle::fail(ctx, job, "every worker has left or was dropped");
+    }
     let spec = spec(ctx.state, job.id)?;
     if job.round + 1 < spec.rounds {
         return open_round(ctx, job, job.round + 1);
