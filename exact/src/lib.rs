@@ -14,8 +14,10 @@
 //! | [`batches`] | which samples a worker trains on, drawn from the beacon |
 //! | [`average`] | merging the workers' deltas |
 //! | [`task`] | loss and optimizer |
+//! | [`arith`] | the floating-point operations, bit for bit |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
+pub mod arith;
 pub mod average;
 pub mod batches;
 pub mod merkle;
