@@ -15,11 +15,13 @@
 //! | [`average`] | merging the workers' deltas |
 //! | [`task`] | loss and optimizer |
 //! | [`arith`] | the floating-point operations, bit for bit |
+//! | [`definition`] | the primitives: what one output element of every operation is |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod arith;
 pub mod average;
 pub mod batches;
+pub mod definition;
 pub mod merkle;
 pub mod model;
 pub mod onnx;
