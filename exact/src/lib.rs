@@ -16,12 +16,14 @@
 //! | [`task`] | loss and optimizer |
 //! | [`arith`] | the floating-point operations, bit for bit |
 //! | [`definition`] | the primitives: what one output element of every operation is |
+//! | [`kernels`] | the primitives made fast, with the same bits |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod arith;
 pub mod average;
 pub mod batches;
 pub mod definition;
+pub mod kernels;
 pub mod merkle;
 pub mod model;
 pub mod onnx;
