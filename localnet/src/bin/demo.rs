@@ -79,10 +79,14 @@ async fn demo(options: Options) -> Result<bool> {
     );
     let started = Instant::now();
     // Ctrl-C must stop the processes, too: the network is dropped on the way out.
-    tokio::select! {
+    let verdict = tokio::select! {
         verdict = walk(&folder, &results, options.keep, started) => verdict,
         _ = tokio::signal::ctrl_c() => Err(eyre!("interrupted")),
+    };
+    if !matches!(verdict, Ok(true)) && options.dir.is_none() {
+        eprintln!("\nLogs are kept in {}.", temporary.keep().display());
     }
+    verdict
 }
 
 async fn walk(folder: &Path, results: &Path, keep: bool, started: Instant) -> Result<bool> {
@@ -202,14 +206,11 @@ async fn walk(folder: &Path, results: &Path, keep: bool, started: Instant) -> Re
     }
     if verdict {
         println!(
-            "\nVERDICT: every figure is right, after {seconds} s. The model is in {}.",
-            weights.display()
+            "\nVERDICT: every figure is right, after {seconds} s. Graph and weights are in {}.",
+            results.display()
         );
     } else {
-        println!(
-            "\nVERDICT: something is wrong; see the lines marked NO above. Logs are in {}.",
-            folder.display()
-        );
+        println!("\nVERDICT: something is wrong, after {seconds} s; see the lines marked NO above.");
     }
     if keep {
         println!("\nThe network is up. Try, in another terminal:\n");
