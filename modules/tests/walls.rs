@@ -27,13 +27,11 @@ const IMPORTS: [(&str, &[&str]); 8] = [
 ];
 
 /// A dependency and the one crate that may name it.
-const HOMES: [(&str, &str); 8] = [
+const HOMES: [(&str, &str); 6] = [
     ("rocksdb", "app"),
     ("jmt", "app"),
     ("libp2p", "overlay"),
     ("libp2p-stream", "overlay"),
-    ("beetswap", "overlay"),
-    ("blockstore", "overlay"),
     ("tch", "trainerd"),
     ("torch-sys", "trainerd"),
 ];

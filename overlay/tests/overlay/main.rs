@@ -1,6 +1,5 @@
 //! Real nodes on loopback sockets.
 
-mod beetswap;
 mod boxo;
 mod cids;
 mod common;
