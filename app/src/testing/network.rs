@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
+use tendermint_rpc::{Client as _, HttpClient};
 use trainyard_client::keys::{Backend, Keyring, PrivateKey};
 use trainyard_client::rpc::Client;
 
@@ -198,10 +199,11 @@ impl Node {
         self.process.as_ref().map(Child::id)
     }
 
-    /// Its latest height, if it answers.
+    /// The last height that the application has committed, if the node answers. CometBFT's own status counts a block before
+    /// its state can be queried.
     pub async fn height(&self) -> Option<u64> {
-        let status = self.client().status().await.ok()?;
-        Some(status.sync_info.latest_block_height.value())
+        let rpc = HttpClient::new(self.rpc.as_str()).ok()?;
+        Some(rpc.abci_info().await.ok()?.last_block_height.value())
     }
 
     /// Waits until it has a height; panics when it ends or takes longer than `patience`.
