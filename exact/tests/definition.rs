@@ -1,6 +1,8 @@
 //! The primitives against plain loops, and what their constructor refuses.
 
-use trainyard_exact::definition::{Coordinate, DefinitionError, Function, MAX_EXTENT, Operation, Primitive, View};
+use trainyard_exact::definition::{
+    Coordinate, DefinitionError, Expression, Function, MAX_EXTENT, MAX_FIND, Operation, Primitive, Term, View, uniform,
+};
 
 /// A coordinate that is `coefficients · loop + offset`.
 fn at(coefficients: &[i64], offset: i64) -> Coordinate {
@@ -162,7 +164,7 @@ fn gather_and_scatter_undo_each_other() {
     let scatter = Operation::ScatterAdd(
         view(&[5], vec![at(&[0, 0, 1], 0)]),
         view(&[5, 2], vec![at(&[0, 0, 1], 0), at(&[0, 1, 0], 0)]),
-        0,
+        at(&[1, 0, 0], 0),
     );
     let updates = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0];
     let found = evaluate(&primitive(&[4, 2], &[5], scatter), &[&indices, &updates]);
@@ -173,7 +175,7 @@ fn gather_and_scatter_undo_each_other() {
 fn maps_broadcast_and_select() {
     let column = view(&[2], vec![at(&[1, 0], 0)]);
     let row = view(&[3], vec![at(&[0, 1], 0)]);
-    let map = |function, views| primitive(&[2, 3], &[], Operation::Map(function, views));
+    let map = |function, views| primitive(&[2, 3], &[], Operation::Map(Expression::function(function), views));
     let sums = map(Function::Add, vec![column.clone(), row.clone()]);
     assert_eq!(
         evaluate(&sums, &[&[10.0, 20.0], &[1.0, 2.0, 3.0]]),
@@ -188,6 +190,60 @@ fn maps_broadcast_and_select() {
         .element(0, |_, _| f32::from_bits(0x7f80_0001))
         .to_bits();
     assert_eq!(bits, 0x7fc0_0000);
+}
+
+#[test]
+fn an_expression_sees_inputs_constants_and_its_place() {
+    // 2 · x + column, of a row vector.
+    let terms = vec![
+        Term::Input(0),
+        Term::Constant(2.0),
+        Term::Position(1),
+        Term::Apply(Function::MultiplyAdd, [0, 1, 2]),
+    ];
+    let row = view(&[3], vec![at(&[0, 1], 0)]);
+    let map = |terms, views| Primitive::new(vec![2, 3], vec![], Operation::Map(Expression::new(terms)?, views));
+    let found = evaluate(&map(terms, vec![row.clone()]).unwrap(), &[&[1.0, 2.0, 3.0]]);
+    assert_eq!(found, [2.0, 5.0, 8.0, 2.0, 5.0, 8.0]);
+    let forward = vec![Term::Constant(1.0), Term::Apply(Function::Add, [0, 1, 0])];
+    assert_eq!(
+        map(forward, vec![]).unwrap_err(),
+        DefinitionError::Argument { term: 1, found: 1 }
+    );
+    assert_eq!(map(vec![], vec![]).unwrap_err(), DefinitionError::Terms { found: 0 });
+    let unused = map(vec![Term::Constant(1.0)], vec![row]).unwrap_err();
+    assert_eq!(unused, DefinitionError::Inputs { found: 1, needed: 0 });
+    let outside = map(vec![Term::Position(2)], vec![]).unwrap_err();
+    assert_eq!(outside, DefinitionError::Axis { found: 2, axes: 2 });
+}
+
+#[test]
+fn find_gives_the_first_place() {
+    // Loop axes: row, place.
+    let rows = view(&[4, 3], vec![at(&[1, 0], 0), at(&[0, 1], 0)]);
+    let sought = view(&[4], vec![at(&[1, 0], 0)]);
+    let find = primitive(&[4], &[3], Operation::Find(rows, sought));
+    let rows = [1.0, 2.0, 2.0, 0.0, -0.0, 0.0, f32::NAN, 1.0, 2.0, 4.0, 5.0, 6.0];
+    let found = evaluate(&find, &[&rows, &[2.0, -0.0, f32::NAN, 7.0]]);
+    assert_eq!(found, [1.0, 0.0, 0.0, -1.0]);
+    let long = view(&[1], vec![at(&[0], 0)]);
+    let error = Primitive::new(vec![], vec![MAX_FIND + 1], Operation::Find(long.clone(), long)).unwrap_err();
+    assert!(error.to_string().contains("a search has 16777217 elements"), "{error}");
+}
+
+#[test]
+fn random_numbers_follow_from_key_stream_and_index() {
+    let key = view(&[4], vec![at(&[0], 0)]);
+    let random = primitive(&[9], &[], Operation::Random(key.clone(), 5));
+    let found = evaluate(&random, &[&[1.0, 2.0, 65535.0, 0.0]]);
+    let expected: Vec<f32> = (0..9).map(|i| uniform([0x0002_0001, 0xffff], 5, i)).collect();
+    assert_eq!(found, expected);
+    for bad in [0.5, -1.0, 65536.0, f32::NAN] {
+        assert!(random.element(0, |_, at| if at == 3 { bad } else { 0.0 }).is_nan());
+    }
+    let short = View { shape: vec![3], ..key };
+    let error = Primitive::new(vec![9], vec![], Operation::Random(short, 0)).unwrap_err();
+    assert!(error.to_string().contains("a key has 3 elements"), "{error}");
 }
 
 #[test]
@@ -235,7 +291,7 @@ fn bad_primitives_are_refused() {
             "{found}"
         );
     }
-    let map = Operation::Map(Function::Add, vec![good()]);
+    let map = Operation::Map(Expression::function(Function::Add), vec![good()]);
     assert_eq!(refuse(&[4], &[], map), DefinitionError::Inputs { found: 1, needed: 2 });
     assert!(matches!(
         refuse(&[4], &[], Operation::Layout(vec![])),

@@ -16,9 +16,18 @@
 //! [`Primitive::fold`] evaluates a part of a long fold, which is how a dispute is cut down to size. Input elements come
 //! from a callback, so they may be a slice, or leaves with a proof.
 
+mod expression;
+mod random;
+mod view;
+
+pub use expression::{Expression, Function, MAX_TERMS, Term};
+pub use random::{philox, uniform};
+pub use view::{Coordinate, View};
+
 use crate::arith::{self, NAN, canonical};
-use crate::tensor::elements;
+use expression::maximum;
 use std::ops::Range;
+use view::check_shape;
 
 /// The most loop axes of a primitive, and the most axes of an input.
 pub const MAX_AXES: usize = 16;
@@ -28,6 +37,8 @@ pub const MAX_EXTENT: usize = 1 << 32;
 pub const MAX_COEFFICIENT: i64 = 1 << 24;
 /// The most inputs of a primitive.
 pub const MAX_INPUTS: usize = 64;
+/// The most steps of a [`Operation::Find`]: their numbers must be exact in f32.
+pub const MAX_FIND: usize = 1 << 24;
 
 /// Why a primitive is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +88,31 @@ pub enum DefinitionError {
         /// How many there are.
         found: usize,
     },
-    /// Gather or scatter along an axis that is not there.
+    /// An expression without terms or with too many.
+    #[error("{found} terms, 1 to {MAX_TERMS} are allowed")]
+    Terms {
+        /// How many there are.
+        found: usize,
+    },
+    /// A term that uses one which is not before it, or an argument that its function does not take.
+    #[error("term {term} has the argument {found}, which is not an earlier term that its function takes")]
+    Argument {
+        /// The term.
+        term: usize,
+        /// The argument.
+        found: usize,
+    },
+    /// A key that is not four numbers, or a search over more than fits an f32.
+    #[error("{what} has {found} elements, the bound is {bound}")]
+    Elements {
+        /// `a key` or `a search`.
+        what: &'static str,
+        /// How many there are.
+        found: usize,
+        /// The bound.
+        bound: usize,
+    },
+    /// An axis that is not there.
     #[error("axis {found}, the tensor has {axes}")]
     Axis {
         /// The axis named.
@@ -87,204 +122,31 @@ pub enum DefinitionError {
     },
 }
 
-/// The coordinate along one axis of an input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coordinate {
-    /// The constant part.
-    pub offset: i64,
-    /// One factor for each loop axis.
-    pub coefficients: Vec<i64>,
-    /// Divides the sum; positions that do not divide evenly read `outside`. 1 unless undoing a stride.
-    pub divisor: i64,
-}
-
-impl Coordinate {
-    fn at(&self, position: &[i64; MAX_AXES]) -> Option<i64> {
-        let terms = self.coefficients.iter().zip(position).map(|(factor, at)| factor * at);
-        let sum = self.offset + terms.sum::<i64>();
-        (sum % self.divisor == 0).then(|| sum / self.divisor)
-    }
-}
-
-/// How an operation reads one input: see the module's documentation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct View {
-    /// The input's shape, row-major.
-    pub shape: Vec<usize>,
-    /// One coordinate for each axis of `shape`.
-    pub coordinates: Vec<Coordinate>,
-    /// What is read where a coordinate is fractional or outside the input.
-    pub outside: f32,
-}
-
-impl View {
-    /// The row-major offset in the input, with `shift` added to the coordinate of one axis; `None` for `outside`.
-    fn offset(&self, position: &[i64; MAX_AXES], shift: Option<(usize, i64)>) -> Option<usize> {
-        let mut offset = 0;
-        for (axis, (extent, coordinate)) in self.shape.iter().zip(&self.coordinates).enumerate() {
-            let shift = shift.map_or(0, |(shifted, by)| if shifted == axis { by } else { 0 });
-            let at = usize::try_from(coordinate.at(position)? + shift).ok()?;
-            if at >= *extent {
-                return None;
-            }
-            offset = offset * extent + at;
-        }
-        Some(offset)
-    }
-
-    fn read(&self, input: usize, position: &[i64; MAX_AXES], read: &mut impl FnMut(usize, usize) -> f32) -> f32 {
-        self.offset(position, None)
-            .map_or(self.outside, |offset| read(input, offset))
-    }
-
-    fn check(&self, loops: usize) -> Result<(), DefinitionError> {
-        check_shape(&self.shape)?;
-        let (found, needed) = (self.coordinates.len(), self.shape.len());
-        if found != needed {
-            return Err(DefinitionError::View {
-                what: "coordinates",
-                found,
-                needed,
-            });
-        }
-        for coordinate in &self.coordinates {
-            let found = coordinate.coefficients.len();
-            if found != loops {
-                return Err(DefinitionError::View {
-                    what: "coefficients",
-                    found,
-                    needed: loops,
-                });
-            }
-            for factor in &coordinate.coefficients {
-                within("coefficient", *factor, -MAX_COEFFICIENT, MAX_COEFFICIENT)?;
-            }
-            within("offset", coordinate.offset, -(MAX_EXTENT as i64), MAX_EXTENT as i64)?;
-            within("divisor", coordinate.divisor, 1, MAX_COEFFICIENT)?;
-        }
-        Ok(())
-    }
-}
-
-fn within(what: &'static str, found: i64, low: i64, high: i64) -> Result<(), DefinitionError> {
-    if (low..=high).contains(&found) {
-        Ok(())
-    } else {
-        Err(DefinitionError::Coordinate { what, found, low, high })
-    }
-}
-
-fn check_shape(shape: &[usize]) -> Result<usize, DefinitionError> {
-    if shape.len() > MAX_AXES {
-        return Err(DefinitionError::Axes { found: shape.len() });
-    }
-    let fits = shape.iter().all(|extent| *extent <= MAX_EXTENT);
-    elements(shape)
-        .filter(|_| fits)
-        .ok_or_else(|| DefinitionError::Size(shape.to_vec()))
-}
-
-/// A pure function of one to three numbers. Comparisons give 1 or 0, and 0 where either side is NaN.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each is the operation it is named after; `apply` defines it")]
-pub enum Function {
-    Negate,
-    Absolute,
-    Sqrt,
-    Rsqrt,
-    Exp,
-    Log,
-    Tanh,
-    Erf,
-    Sin,
-    Cos,
-    Sigmoid,
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Maximum,
-    Minimum,
-    Less,
-    Equal,
-    MultiplyAdd,
-    Select,
-}
-
-impl Function {
-    /// How many arguments it takes.
-    pub fn arity(self) -> usize {
-        match self {
-            Self::Negate | Self::Absolute | Self::Sqrt | Self::Rsqrt | Self::Exp | Self::Log | Self::Tanh => 1,
-            Self::Erf | Self::Sin | Self::Cos | Self::Sigmoid => 1,
-            Self::Add | Self::Subtract | Self::Multiply | Self::Divide => 2,
-            Self::Maximum | Self::Minimum | Self::Less | Self::Equal => 2,
-            Self::MultiplyAdd | Self::Select => 3,
-        }
-    }
-
-    /// Its value; arguments beyond its arity are ignored.
-    #[inline(always)]
-    pub fn apply(self, [x, y, z]: [f32; 3]) -> f32 {
-        canonical(match self {
-            Self::Negate => -x,
-            Self::Absolute => x.abs(),
-            Self::Sqrt => arith::sqrt(x),
-            Self::Rsqrt => arith::rsqrt(x),
-            Self::Exp => arith::exp(x),
-            Self::Log => arith::log(x),
-            Self::Tanh => arith::tanh(x),
-            Self::Erf => arith::erf(x),
-            Self::Sin => arith::sin(x),
-            Self::Cos => arith::cos(x),
-            Self::Sigmoid => arith::sigmoid(x),
-            Self::Add => x + y,
-            Self::Subtract => x - y,
-            Self::Multiply => x * y,
-            Self::Divide => x / y,
-            Self::Maximum => maximum(x, y),
-            Self::Minimum => -maximum(-x, -y),
-            Self::Less => f32::from(x < y),
-            Self::Equal => f32::from(x == y),
-            Self::MultiplyAdd => arith::fma(x, y, z),
-            // x decides: zero of either sign takes z, everything else takes y.
-            Self::Select => {
-                if x == 0.0 {
-                    z
-                } else {
-                    y
-                }
-            }
-        })
-    }
-}
-
-/// The greater; the first of two equals (so of +0 and −0), and NaN if either is NaN.
-#[inline(always)]
-fn maximum(x: f32, y: f32) -> f32 {
-    if y > x || y.is_nan() { y } else { x }
-}
-
 /// What an element is made of. Inputs are numbered in the order in which the views are listed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
-    /// `function(views…)`.
-    Map(Function, Vec<View>),
+    /// The expression, of the values that the views read.
+    Map(Expression, Vec<View>),
     /// From `acc = +0`, for ascending k: `acc = fma(a, b, acc)`.
     Contraction(View, View),
     /// From `acc = +0`, for ascending k: `acc = acc + x`.
     Sum(View),
     /// From `acc = −∞`, for ascending k: the greater of `acc` and `x`, `acc` if equal, NaN if either is NaN.
     Max(View),
+    /// The first k at which both views read equal numbers, or both NaN; −1 if there is none.
+    Find(View, View),
     /// The first of the views that does not lie outside its input, else the last view's `outside`: a transposed,
     /// sliced or padded tensor, or several side by side.
     Layout(Vec<View>),
     /// The value of the first view, a whole number, is added to the second view's coordinate along this axis. Any
     /// other value gives NaN; an index that leaves the input gives `outside`.
     Gather(View, View, usize),
-    /// From `acc = +0`, for ascending k: `acc = acc + x` (second view) where the first view's value equals the output
-    /// element's coordinate along this axis.
-    ScatterAdd(View, View, usize),
+    /// From `acc = +0`, for ascending k: `acc = acc + x` (second view) where the first view's value equals the
+    /// coordinate. Where the coordinate is no integer, nothing is added.
+    ScatterAdd(View, View, Coordinate),
+    /// A uniform random number in [0, 1): [`uniform`] of this stream and the element's index, under the key whose four
+    /// 16-bit words, the lowest first, are the view's first four elements; NaN if one of them is no such word.
+    Random(View, u32),
 }
 
 /// A checked operation: every element of it can be evaluated, whatever its inputs hold.
@@ -316,41 +178,66 @@ impl Primitive {
             operation,
         };
         let views = primitive.views();
-        if let Operation::Map(function, views) = &primitive.operation {
-            let (found, needed) = (views.len(), function.arity());
-            if found != needed {
-                return Err(DefinitionError::Inputs { found, needed });
-            }
-        }
-        if views.is_empty() || views.len() > MAX_INPUTS {
+        let least = usize::from(matches!(primitive.operation, Operation::Layout(_)));
+        if views.len() < least || views.len() > MAX_INPUTS {
             return Err(DefinitionError::Inputs {
                 found: views.len(),
-                needed: views.len().clamp(1, MAX_INPUTS),
+                needed: views.len().clamp(least, MAX_INPUTS),
             });
         }
         for view in &views {
             view.check(loops)?;
         }
-        let (folds, axis) = match &primitive.operation {
-            Operation::Map(..) | Operation::Layout(_) => (false, None),
-            Operation::Gather(_, data, axis) => (false, Some((*axis, data.shape.len()))),
-            Operation::ScatterAdd(_, _, axis) => (true, Some((*axis, primitive.output.len()))),
-            Operation::Contraction(..) | Operation::Sum(_) | Operation::Max(_) => (true, None),
+        let folds = match &primitive.operation {
+            Operation::Map(expression, views) => {
+                expression.check(views.len(), primitive.output.len())?;
+                false
+            }
+            Operation::Gather(_, data, axis) if *axis >= data.shape.len() => {
+                let (found, axes) = (*axis, data.shape.len());
+                return Err(DefinitionError::Axis { found, axes });
+            }
+            Operation::Layout(_) | Operation::Gather(..) => false,
+            Operation::Random(key, _) => {
+                let found = check_shape(&key.shape)?;
+                if found != 4 {
+                    return Err(DefinitionError::Elements {
+                        what: "a key",
+                        found,
+                        bound: 4,
+                    });
+                }
+                false
+            }
+            Operation::Find(..) if terms > MAX_FIND => {
+                return Err(DefinitionError::Elements {
+                    what: "a search",
+                    found: terms,
+                    bound: MAX_FIND,
+                });
+            }
+            Operation::ScatterAdd(_, _, coordinate) => {
+                coordinate.check(loops)?;
+                true
+            }
+            Operation::Contraction(..) | Operation::Sum(_) | Operation::Max(_) | Operation::Find(..) => true,
         };
         if !folds && !primitive.reduced.is_empty() {
             return Err(DefinitionError::Reduced {
                 found: primitive.reduced.len(),
             });
         }
-        match axis {
-            Some((found, axes)) if found >= axes => Err(DefinitionError::Axis { found, axes }),
-            _ => Ok(primitive),
-        }
+        Ok(primitive)
     }
 
     /// The output's shape.
     pub fn output(&self) -> &[usize] {
         &self.output
+    }
+
+    /// The axes that are folded over.
+    pub fn reduced(&self) -> &[usize] {
+        &self.reduced
     }
 
     /// The operation.
@@ -362,8 +249,9 @@ impl Primitive {
     pub fn views(&self) -> Vec<&View> {
         match &self.operation {
             Operation::Map(_, views) | Operation::Layout(views) => views.iter().collect(),
-            Operation::Sum(view) | Operation::Max(view) => vec![view],
-            Operation::Contraction(a, b) | Operation::Gather(a, b, _) | Operation::ScatterAdd(a, b, _) => vec![a, b],
+            Operation::Sum(view) | Operation::Max(view) | Operation::Random(view, _) => vec![view],
+            Operation::Contraction(a, b) | Operation::Find(a, b) => vec![a, b],
+            Operation::Gather(a, b, _) | Operation::ScatterAdd(a, b, _) => vec![a, b],
         }
     }
 
@@ -385,10 +273,10 @@ impl Primitive {
 
     /// The accumulator before the first step of a fold.
     pub fn start(&self) -> f32 {
-        if matches!(self.operation, Operation::Max(_)) {
-            f32::NEG_INFINITY
-        } else {
-            0.0
+        match self.operation {
+            Operation::Max(_) => f32::NEG_INFINITY,
+            Operation::Find(..) => -1.0,
+            _ => 0.0,
         }
     }
 
@@ -406,24 +294,34 @@ impl Primitive {
         let mut acc = acc;
         for k in range.start..range.end.min(self.terms) {
             unravel(k, &self.reduced, &mut position[self.output.len()..]);
-            acc = self.step(acc, &position, &mut read);
+            acc = self.step(acc, (index, k), &position, &mut read);
         }
         canonical(acc)
     }
 
     /// One step of a fold, or all there is of an element that does not fold.
-    fn step(&self, acc: f32, position: &[i64; MAX_AXES], read: &mut impl FnMut(usize, usize) -> f32) -> f32 {
+    fn step(
+        &self,
+        acc: f32,
+        (index, k): (usize, usize),
+        position: &[i64; MAX_AXES],
+        read: &mut impl FnMut(usize, usize) -> f32,
+    ) -> f32 {
         match &self.operation {
-            Operation::Map(function, views) => {
-                let mut arguments = [0.0; 3];
-                for (input, (argument, view)) in arguments.iter_mut().zip(views).enumerate() {
-                    *argument = view.read(input, position, read);
-                }
-                function.apply(arguments)
+            Operation::Map(expression, views) => {
+                expression.evaluate(position, |input| views[input].read(input, position, read))
             }
             Operation::Contraction(a, b) => arith::fma(a.read(0, position, read), b.read(1, position, read), acc),
             Operation::Sum(view) => acc + view.read(0, position, read),
             Operation::Max(view) => maximum(acc, view.read(0, position, read)),
+            Operation::Find(a, b) => {
+                if acc >= 0.0 {
+                    return acc;
+                }
+                let (x, y) = (a.read(0, position, read), b.read(1, position, read));
+                let equal = x == y || (x.is_nan() && y.is_nan());
+                if equal { k as f32 } else { -1.0 }
+            }
             Operation::Layout(views) => {
                 let mut outside = 0.0;
                 for (input, view) in views.iter().enumerate() {
@@ -441,12 +339,25 @@ impl Primitive {
                 let offset = data.offset(position, Some((*axis, index)));
                 offset.map_or(data.outside, |offset| read(1, offset))
             }
-            Operation::ScatterAdd(indices, updates, axis) => {
-                if whole(indices.read(0, position, read)) == Some(position[*axis]) {
+            Operation::ScatterAdd(indices, updates, coordinate) => {
+                let at = coordinate.at(position);
+                if at.is_some() && whole(indices.read(0, position, read)) == at {
                     acc + updates.read(1, position, read)
                 } else {
                     acc
                 }
+            }
+            Operation::Random(_, stream) => {
+                let mut words = [0; 4];
+                for (offset, word) in words.iter_mut().enumerate() {
+                    let whole = whole(read(0, offset)).and_then(|whole| u16::try_from(whole).ok());
+                    let Some(whole) = whole else {
+                        return NAN;
+                    };
+                    *word = u32::from(whole);
+                }
+                let key = [words[0] | words[1] << 16, words[2] | words[3] << 16];
+                uniform(key, *stream, index as u64)
             }
         }
     }
