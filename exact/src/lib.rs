@@ -17,12 +17,14 @@
 //! | [`arith`] | the floating-point operations, bit for bit |
 //! | [`definition`] | the primitives: what one output element of every operation is |
 //! | [`kernels`] | the primitives made fast, with the same bits |
+//! | [`encoding`] | canonical bytes: how what is hashed or disputed is written and read |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod arith;
 pub mod average;
 pub mod batches;
 pub mod definition;
+pub mod encoding;
 pub mod kernels;
 pub mod merkle;
 pub mod model;

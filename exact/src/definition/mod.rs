@@ -16,10 +16,12 @@
 //! [`Primitive::fold`] evaluates a part of a long fold, which is how a dispute is cut down to size. Input elements come
 //! from a callback, so they may be a slice, or leaves with a proof.
 
+mod encode;
 mod expression;
 mod random;
 mod view;
 
+pub use encode::MAX_ENCODING;
 pub use expression::{Expression, Function, MAX_TERMS, Term};
 pub use random::{philox, uniform};
 pub use view::{Coordinate, View};
