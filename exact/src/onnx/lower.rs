@@ -5,7 +5,7 @@ use super::decode::{Decoder, Lowered};
 use super::fold::{self, Int, Ints};
 use super::literal::Literal;
 use super::shapes::{self, show};
-use super::{Dim, Op, Window};
+use super::{Binary, Dim, Op, Reduction, Unary, Window};
 use crate::tensor::Tensor;
 
 /// Element types of ONNX that `Cast` may name.
@@ -40,18 +40,21 @@ pub(super) fn lower(graph: &mut Decoder<'_>, operator: &str, cx: &mut Operands<'
             compute(
                 cx,
                 1,
-                Op::GlobalAveragePool,
+                Op::Reduce {
+                    kind: Reduction::Mean,
+                    axes: vec![2, 3],
+                },
                 vec![batch, channels, Dim::Fixed(1), Dim::Fixed(1)],
             )?
         }
         "BatchNormalization" => batch_normalization(graph, cx)?,
-        "Add" => broadcast(cx, Op::Add)?,
-        "Sub" => broadcast(cx, Op::Sub)?,
-        "Mul" => broadcast(cx, Op::Mul)?,
-        "Div" => broadcast(cx, Op::Div)?,
-        "Relu" => pointwise(cx, Op::Relu)?,
-        "Sigmoid" => pointwise(cx, Op::Sigmoid)?,
-        "Tanh" => pointwise(cx, Op::Tanh)?,
+        "Add" => broadcast(cx, Binary::Add)?,
+        "Sub" => broadcast(cx, Binary::Sub)?,
+        "Mul" => broadcast(cx, Binary::Mul)?,
+        "Div" => broadcast(cx, Binary::Div)?,
+        "Relu" => pointwise(cx, Unary::Relu)?,
+        "Sigmoid" => pointwise(cx, Unary::Sigmoid)?,
+        "Tanh" => pointwise(cx, Unary::Tanh)?,
         "Clip" => clip(cx)?,
         "Dropout" => dropout(cx)?,
         "Softmax" => softmax(graph, cx, |axis| Op::Softmax { axis })?,
@@ -91,12 +94,12 @@ fn unary(op: Op, shape: Vec<Dim>) -> Lowered {
     }
 }
 
-fn pointwise(cx: &Operands<'_>, op: Op) -> Result<Lowered, String> {
-    compute(cx, 1, op, cx.shape(0)?.to_vec())
+fn pointwise(cx: &Operands<'_>, op: Unary) -> Result<Lowered, String> {
+    compute(cx, 1, Op::Unary(op), cx.shape(0)?.to_vec())
 }
 
-fn broadcast(cx: &Operands<'_>, op: Op) -> Result<Lowered, String> {
-    compute(cx, 2, op, shapes::broadcast(cx.shape(0)?, cx.shape(1)?)?)
+fn broadcast(cx: &Operands<'_>, op: Binary) -> Result<Lowered, String> {
+    compute(cx, 2, Op::Binary(op), shapes::broadcast(cx.shape(0)?, cx.shape(1)?)?)
 }
 
 fn constant(graph: &mut Decoder<'_>, cx: &Operands<'_>) -> Result<Lowered, String> {
@@ -261,7 +264,8 @@ fn window(cx: &Operands<'_>, kernel: [usize; 2]) -> Result<Window, String> {
     Ok(Window {
         kernel,
         strides,
-        pads: [top, left],
+        pads_begin: [top, left],
+        pads_end: [bottom, right],
         dilations,
     })
 }
@@ -332,10 +336,10 @@ fn pool(cx: &Operands<'_>) -> Result<(Window, Vec<Dim>), String> {
     if cx.flag("ceil_mode", false)? {
         return Err("ceil_mode 1 is not supported".to_owned());
     }
-    if (0..2).any(|axis| window.pads[axis] > kernel[axis] / 2) {
+    if (0..2).any(|axis| window.pads_begin[axis] > kernel[axis] / 2) {
         return Err(format!(
             "the padding {:?} is more than half of the kernel {kernel:?}",
-            window.pads
+            window.pads_begin
         ));
     }
     let [_, channels, _, _] = image(cx)?;
@@ -407,7 +411,7 @@ fn clip(cx: &Operands<'_>) -> Result<Lowered, String> {
     if min > max {
         return Err(format!("its lower bound {min} is above its upper bound {max}"));
     }
-    Ok(unary(Op::Clip { min, max }, cx.shape(0)?.to_vec()))
+    Ok(unary(Op::Unary(Unary::Clip { min, max }), cx.shape(0)?.to_vec()))
 }
 
 fn dropout(cx: &Operands<'_>) -> Result<Lowered, String> {
@@ -528,5 +532,11 @@ fn reduce_mean(cx: &Operands<'_>) -> Result<Lowered, String> {
         (true, false) => None,
     };
     let dims = (0..shape.len()).filter_map(reduced).collect();
-    Ok(unary(Op::ReduceMean { axes }, dims))
+    Ok(unary(
+        Op::Reduce {
+            kind: Reduction::Mean,
+            axes,
+        },
+        dims,
+    ))
 }

@@ -24,6 +24,7 @@ mod decode;
 mod fold;
 mod literal;
 mod lower;
+mod op;
 mod order;
 pub(crate) mod proto;
 mod shapes;
@@ -38,6 +39,7 @@ use std::fmt;
 use crate::tensor::{Tensor, Weights};
 
 pub use decode::decode;
+pub use op::{Binary, Op, Reduction, Unary, Window};
 
 /// What a graph from outside may cost. Decoding allocates at most about four times `bytes` plus 1 KiB for each of `fields`.
 #[derive(Clone, Debug)]
@@ -241,110 +243,4 @@ pub enum Source {
     Weight(String),
     /// `constants[_]`.
     Constant(usize),
-}
-
-/// Windows of a convolution or pooling over two spatial dimensions, each field (height, width).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Size of the window.
-    pub kernel: [usize; 2],
-    /// Step between windows.
-    pub strides: [usize; 2],
-    /// Padding on either side.
-    pub pads: [usize; 2],
-    /// Step between the elements of a window.
-    pub dilations: [usize; 2],
-}
-
-/// An operator with its attributes; the semantics are those of ONNX (default domain) unless said otherwise.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Op {
-    /// `alpha · A' · B' + beta · C`, where `'` transposes if asked to; C may be absent.
-    Gemm {
-        /// Factor of the product.
-        alpha: f32,
-        /// Factor of C.
-        beta: f32,
-        /// Whether A is transposed.
-        trans_a: bool,
-        /// Whether B is transposed.
-        trans_b: bool,
-    },
-    /// Matrix product over the last two dimensions, broadcast over the others.
-    MatMul,
-    /// Sum, broadcast.
-    Add,
-    /// Difference, broadcast.
-    Sub,
-    /// Product, broadcast.
-    Mul,
-    /// Quotient, broadcast.
-    Div,
-    /// Convolution of `(N, C, H, W)` with `(M, C / group, kh, kw)` and an optional bias `(M)`.
-    Conv {
-        /// The sliding window.
-        window: Window,
-        /// Number of groups the channels are split into.
-        group: usize,
-    },
-    /// Largest value of each window; padding never wins.
-    MaxPool(Window),
-    /// Mean of each window. Dilations are 1.
-    AveragePool {
-        /// The sliding window.
-        window: Window,
-        /// Whether padding counts as zeros.
-        count_include_pad: bool,
-    },
-    /// Mean over height and width.
-    GlobalAveragePool,
-    /// Same elements in row-major order, other shape: the node's (also `Flatten`, `Squeeze`, `Unsqueeze`).
-    Reshape,
-    /// Permuted dimensions: dimension `i` of the result is dimension `perm[i]` of the operand.
-    Transpose {
-        /// The permutation.
-        perm: Vec<usize>,
-    },
-    /// `(x − mean) / √(variance + epsilon) · scale + bias` per channel (dimension 1); operands X, scale, bias, running
-    /// mean, running variance. In training, mean and (biased) variance are those of the batch and the running ones become
-    /// `running · momentum + batch · (1 − momentum)`, the batch's variance being unbiased there, as in PyTorch.
-    BatchNormalization {
-        /// Added to the variance.
-        epsilon: f32,
-        /// Weight of the old running statistics.
-        momentum: f32,
-    },
-    /// In training, zeroes elements with probability `ratio` and scales the others by `1 / (1 − ratio)`.
-    Dropout {
-        /// Probability, in `[0, 1)`.
-        ratio: f32,
-    },
-    /// `max(x, 0)`.
-    Relu,
-    /// `1 / (1 + e⁻ˣ)`.
-    Sigmoid,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// Normalised exponential along one dimension.
-    Softmax {
-        /// The dimension.
-        axis: usize,
-    },
-    /// Logarithm of `Softmax`.
-    LogSoftmax {
-        /// The dimension.
-        axis: usize,
-    },
-    /// Limits values to an interval.
-    Clip {
-        /// Lower bound.
-        min: f32,
-        /// Upper bound.
-        max: f32,
-    },
-    /// Mean over some dimensions, which stay as 1 or vanish according to the node's shape.
-    ReduceMean {
-        /// The dimensions, ascending.
-        axes: Vec<usize>,
-    },
 }

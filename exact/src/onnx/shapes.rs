@@ -112,8 +112,8 @@ pub(super) fn slide(size: [usize; 2], window: &Window) -> Result<[usize; 2], Str
         let extent = (window.kernel[axis] - 1)
             .checked_mul(window.dilations[axis])
             .and_then(|e| e.checked_add(1));
-        let padded = window.pads[axis]
-            .checked_mul(2)
+        let padded = window.pads_begin[axis]
+            .checked_add(window.pads_end[axis])
             .and_then(|pads| pads.checked_add(size[axis]));
         match (padded, extent) {
             (Some(padded), Some(extent)) if extent <= padded => {
@@ -122,7 +122,7 @@ pub(super) fn slide(size: [usize; 2], window: &Window) -> Result<[usize; 2], Str
             _ => {
                 return Err(format!(
                     "a window of {:?} (dilations {:?}) does not fit an image of {size:?} with padding {:?}",
-                    window.kernel, window.dilations, window.pads
+                    window.kernel, window.dilations, window.pads_begin
                 ));
             }
         }

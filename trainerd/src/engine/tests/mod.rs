@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use trainyard_exact::onnx::{Dim, Graph, Node, Op, Source, Window};
+use trainyard_exact::onnx::{Binary, Dim, Graph, Node, Op, Reduction, Source, Unary, Window};
 use trainyard_exact::prf::{Stream, Tag};
 use trainyard_exact::{Tensor, Weights};
 
@@ -86,8 +86,16 @@ fn window(kernel: [usize; 2], strides: [usize; 2], pads: [usize; 2], dilations: 
     Window {
         kernel,
         strides,
-        pads,
+        pads_begin: pads,
+        pads_end: pads,
         dilations,
+    }
+}
+
+fn reduce(kind: Reduction, axes: &[usize]) -> Op {
+    Op::Reduce {
+        kind,
+        axes: axes.to_vec(),
     }
 }
 
@@ -95,7 +103,7 @@ fn window(kernel: [usize; 2], strides: [usize; 2], pads: [usize; 2], dilations: 
 fn through(op: Op, shape: &[usize]) -> Graph {
     let mut sketch = Sketch::new(&[2, 4, 5]);
     let scale = sketch.weight("scale", &[2, 4, 5]);
-    let scaled = sketch.node(Op::Mul, vec![Source::Input, scale], &[2, 4, 5]);
+    let scaled = sketch.node(Op::Binary(Binary::Mul), vec![Source::Input, scale], &[2, 4, 5]);
     let mut inputs = vec![scaled];
     match &op {
         Op::Conv { window, group } => {
@@ -112,7 +120,7 @@ fn through(op: Op, shape: &[usize]) -> Graph {
                 .weights
                 .insert("variance".to_owned(), Tensor::new(vec![2], vec![0.5, 2.0]).unwrap());
         }
-        Op::Add | Op::Sub | Op::Mul | Op::Div => {
+        Op::Binary(_) => {
             inputs.push(sketch.weight("other", &[4, 1]));
             // Away from zero, for the quotient.
             for value in sketch.graph.weights.get_mut("other").unwrap().data_mut() {

@@ -64,27 +64,27 @@ fn gradients_are_the_slopes_of_the_loss() {
     };
     let conv = |window, group| Op::Conv { window, group };
     for (op, shape) in [
-        (Op::Add, &[2, 4, 5][..]),
-        (Op::Sub, &[2, 4, 5]),
-        (Op::Mul, &[2, 4, 5]),
-        (Op::Div, &[2, 4, 5]),
+        (Op::Binary(Binary::Add), &[2, 4, 5][..]),
+        (Op::Binary(Binary::Sub), &[2, 4, 5]),
+        (Op::Binary(Binary::Mul), &[2, 4, 5]),
+        (Op::Binary(Binary::Div), &[2, 4, 5]),
         (Op::MatMul, &[2, 4, 3]),
         (conv(window([3, 3], [1, 1], [1, 1], [1, 1]), 1), &[3, 4, 5]),
         (conv(window([2, 1], [2, 1], [0, 1], [1, 2]), 2), &[4, 2, 7]),
         (Op::MaxPool(pool), &[2, 2, 6]),
         (average(true), &[2, 2, 6]),
         (average(false), &[2, 2, 6]),
-        (Op::GlobalAveragePool, &[2, 1, 1]),
+        (reduce(Reduction::Mean, &[2, 3]), &[2, 1, 1]),
         (Op::Transpose { perm: vec![0, 3, 1, 2] }, &[5, 2, 4]),
         (normalise, &[2, 4, 5]),
         (Op::Dropout { ratio: 0.3 }, &[2, 4, 5]),
-        (Op::Relu, &[2, 4, 5]),
-        (Op::Sigmoid, &[2, 4, 5]),
-        (Op::Tanh, &[2, 4, 5]),
+        (Op::Unary(Unary::Relu), &[2, 4, 5]),
+        (Op::Unary(Unary::Sigmoid), &[2, 4, 5]),
+        (Op::Unary(Unary::Tanh), &[2, 4, 5]),
         (Op::Softmax { axis: 3 }, &[2, 4, 5]),
         (Op::LogSoftmax { axis: 2 }, &[2, 4, 5]),
-        (Op::Clip { min: -0.2, max: 0.3 }, &[2, 4, 5]),
-        (Op::ReduceMean { axes: vec![1, 3] }, &[4]),
+        (Op::Unary(Unary::Clip { min: -0.2, max: 0.3 }), &[2, 4, 5]),
+        (reduce(Reduction::Mean, &[1, 3]), &[4]),
     ] {
         check_gradient(&through(op, shape), Loss::CrossEntropy);
     }
@@ -176,7 +176,7 @@ fn dropout_follows_the_seed_and_only_in_training() {
 
 #[test]
 fn a_softmax_at_the_end_does_not_change_cross_entropy() {
-    let plain = through(Op::Relu, &[2, 4, 5]);
+    let plain = through(Op::Unary(Unary::Relu), &[2, 4, 5]);
     let mut ended = plain.clone();
     let logits = ended.nodes[3].clone();
     let node = Node {
