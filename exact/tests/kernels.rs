@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use trainyard_exact::definition::{Coordinate, Function, Operation, Primitive, View};
-use trainyard_exact::kernels::{Isa, KernelError, Matrix, map, matmul};
+use trainyard_exact::kernels::{Isa, Kernel, KernelError, Matrix, Pool, map, matmul};
 
 /// The levels of this CPU; what it lacks is named on the test's output, never passed over in silence.
 fn levels() -> Vec<(&'static str, Isa)> {
@@ -229,5 +229,24 @@ proptest! {
         })
     ) {
         check(size, &a, &b);
+    }
+}
+
+#[test]
+fn kernels_check_lengths_and_have_the_definitions_bits() {
+    let operation = Operation::Contraction(view([5, 7], [1, 0, 0], [0, 0, 1]), view([7, 3], [0, 0, 1], [0, 1, 0]));
+    let product = Primitive::new(vec![5, 3], vec![7], operation).unwrap();
+    let kernel = Kernel::new(&product);
+    let (a, b) = (numbers(35, 1, true), numbers(21, 2, true));
+    for threads in [1, 3] {
+        let pool = Pool::new(threads).unwrap();
+        assert_eq!(pool.threads(), threads);
+        let mut output = [0.0; 15];
+        kernel.run(Isa::best(), &pool, &[&a, &b], &mut output).unwrap();
+        assert_eq!(bits(&output), defined([5, 3, 7], &a, &b));
+        for inputs in [&[&a[..]][..], &[&a, &a], &[&a, &b, &b]] {
+            assert!(kernel.run(Isa::best(), &pool, inputs, &mut output).is_err());
+        }
+        assert!(kernel.run(Isa::best(), &pool, &[&a, &b], &mut output[1..]).is_err());
     }
 }

@@ -17,6 +17,7 @@ pub fn map(isa: Isa, function: Function, inputs: &[&[f32]], output: &mut [f32]) 
     }
     if let Some(input) = inputs.iter().find(|input| input.len() != output.len()) {
         return Err(KernelError::Length {
+            what: "an input",
             found: input.len(),
             needed: output.len(),
         });

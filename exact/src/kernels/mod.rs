@@ -12,10 +12,16 @@
 mod contraction;
 mod map;
 mod peak;
+mod pool;
+mod shared;
 
 pub use contraction::{Matrix, matmul};
 pub use map::map;
 pub use peak::multiply_adds;
+pub use pool::Pool;
+
+use crate::definition::Primitive;
+use shared::Shared;
 
 /// The instructions a kernel uses. A value of this type exists only for instructions that this CPU has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +64,84 @@ impl Isa {
     }
 }
 
-/// Operands that do not fit each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// A primitive made ready to run: the form that suits it is chosen once.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    primitive: Primitive,
+    /// How many elements each input has.
+    lengths: Vec<usize>,
+}
+
+impl Kernel {
+    /// Chooses how to run `primitive`.
+    pub fn new(primitive: &Primitive) -> Self {
+        let views = primitive.views();
+        Self {
+            primitive: primitive.clone(),
+            lengths: views.iter().map(|view| view.shape.iter().product()).collect(),
+        }
+    }
+
+    /// Writes every element of the output, row-major: the bits of [`Primitive::element`], whatever `isa` and `pool`
+    /// are. `inputs` are as many as the primitive has views, each with as many elements as its view's shape.
+    ///
+    /// # Errors
+    /// When an input or the output has another number of elements.
+    pub fn run(&self, isa: Isa, pool: &Pool, inputs: &[&[f32]], output: &mut [f32]) -> Result<(), KernelError> {
+        if inputs.len() != self.lengths.len() {
+            return Err(KernelError::Inputs {
+                found: inputs.len(),
+                needed: self.lengths.len(),
+            });
+        }
+        for (input, needed) in inputs.iter().zip(&self.lengths) {
+            if input.len() != *needed {
+                return Err(KernelError::Length {
+                    what: "an input",
+                    found: input.len(),
+                    needed: *needed,
+                });
+            }
+        }
+        if output.len() != self.primitive.elements() {
+            return Err(KernelError::Length {
+                what: "the output",
+                found: output.len(),
+                needed: self.primitive.elements(),
+            });
+        }
+        let _ = isa;
+        self.defined(pool, inputs, output);
+        Ok(())
+    }
+
+    /// The definition itself, for what has no faster form.
+    fn defined(&self, pool: &Pool, inputs: &[&[f32]], output: &mut [f32]) {
+        const PART: usize = 64;
+        let elements = output.len();
+        let output = Shared::new(output);
+        pool.run(elements.div_ceil(PART), |task| {
+            let first = task * PART;
+            // SAFETY: the parts of different tasks do not overlap.
+            let part = unsafe { output.part(first..elements.min(first + PART)) };
+            for (i, value) in part.iter_mut().enumerate() {
+                *value = self.primitive.element(first + i, |input, offset| inputs[input][offset]);
+            }
+        });
+    }
+}
+
+/// Why a kernel did not run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KernelError {
+    /// Threads that the system did not give.
+    #[error("no pool of {found} threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        found: usize,
+        /// What the system says.
+        reason: String,
+    },
     /// A matrix whose last element lies behind its data.
     #[error("a {rows} x {columns} matrix with strides {strides:?} needs more than its {found} elements")]
     Matrix {
@@ -83,16 +164,18 @@ pub enum KernelError {
         /// The length of the output.
         found: usize,
     },
-    /// An input of a map that is not as long as its output.
-    #[error("an input has {found} elements, the output {needed}")]
+    /// An input or an output with another number of elements than the primitive's.
+    #[error("{what} has {found} elements, the primitive {needed}")]
     Length {
-        /// The input's length.
+        /// `an input` or `the output`.
+        what: &'static str,
+        /// How many it has.
         found: usize,
-        /// The output's length.
+        /// How many the primitive has.
         needed: usize,
     },
     /// A wrong number of inputs.
-    #[error("{found} inputs, the function takes {needed}")]
+    #[error("{found} inputs, the primitive takes {needed}")]
     Inputs {
         /// How many there are.
         found: usize,
