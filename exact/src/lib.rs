@@ -18,6 +18,7 @@
 //! | [`definition`] | the primitives: what one output element of every operation is |
 //! | [`kernels`] | the primitives made fast, with the same bits |
 //! | [`encoding`] | canonical bytes: how what is hashed or disputed is written and read |
+//! | [`program`] | a step of training as one list of primitives; autograd; running it |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod arith;
@@ -30,6 +31,7 @@ pub mod merkle;
 pub mod model;
 pub mod onnx;
 pub mod prf;
+pub mod program;
 pub mod state;
 pub mod task;
 pub mod tensor;
