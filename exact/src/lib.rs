@@ -12,7 +12,8 @@
 //! | [`model`] | the built-in architectures, written as ONNX |
 //! | [`merkle`], [`state`], [`trace`] | trees over bytes, over a state of training, over a round |
 //! | [`batches`] | which samples a worker trains on, drawn from the beacon |
-//! | [`average`] | merging the workers' deltas |
+//! | [`average`] | merging the workers' deltas as f32 |
+//! | [`compress`] | quantised sparse deltas with error feedback, merged in integers |
 //! | [`task`] | loss and optimizer |
 //! | [`arith`] | the floating-point operations, bit for bit |
 //! | [`definition`] | the primitives: what one output element of every operation is |
@@ -24,6 +25,7 @@
 pub mod arith;
 pub mod average;
 pub mod batches;
+pub mod compress;
 pub mod definition;
 pub mod encoding;
 pub mod kernels;
