@@ -6,6 +6,7 @@
 //! | [`cosmos`] | the Cosmos SDK's messages, as every Cosmos wallet and tool sends them |
 //! | [`address`] | bech32 account and validator addresses |
 //! | [`coin`] | denominations and checked amounts |
+//! | [`dec`] | decimals with 18 places |
 //! | [`any`] | packing messages into `google.protobuf.Any` by type URL |
 //! | [`attest`] | the bytes that evaluators commit to and sign |
 
@@ -13,6 +14,7 @@ pub mod address;
 pub mod any;
 pub mod attest;
 pub mod coin;
+pub mod dec;
 
 pub use cosmos_sdk_proto::cosmos;
 pub use prost;
