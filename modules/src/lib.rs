@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`auth`] | accounts, public keys, sequences |
 //! | [`bank`] | balances and supply |
+//! | [`distribution`] | what validators and delegators earn, the community's money |
 //! | [`staking`] | validators and delegations |
 //! | [`registry`] | workers and evaluators |
 //! | [`job`] | jobs from posting to payment |
@@ -17,6 +18,7 @@ pub mod auth;
 pub mod bank;
 pub mod context;
 pub mod crypto;
+pub mod distribution;
 pub mod error;
 pub mod gas;
 pub mod job;

@@ -5,10 +5,11 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, create_validator, send};
+use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, send};
 use trainyard_modules::{
     auth, bank,
     context::{Block, EPOCH_BLOCKS},
+    distribution as rewards,
     gas::Gas,
     job,
     machine::{self, Genesis},
@@ -23,6 +24,7 @@ use trainyard_proto::{
 };
 
 use crate::{
+    distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
     registry::{leave_registry, update},
     staking::{delegate, undelegate},
     support::*,
@@ -72,7 +74,7 @@ fn the_app_hash_over_every_message() {
     story.block(vec![
         ("w1", any::pack(&renamed)),
         ("other", any::pack(&send("other", "stranger", 5 * TRAIN))),
-        ("other", any::pack(&create_validator("other", 10 * TRAIN))),
+        ("other", any::pack(&create_charging("other", 10 * TRAIN))),
         ("other", any::pack(&delegate("other", VALIDATOR, 7 * TRAIN))),
     ]);
     story.block(vec![
@@ -107,6 +109,15 @@ fn the_app_hash_over_every_message() {
     while story.chain.height() < 20 {
         story.block(Vec::new());
     }
+    story.block(vec![
+        ("other", any::pack(&give("other", TRAIN))),
+        ("other", any::pack(&withdraw_to("other", "stranger"))),
+        ("other", any::pack(&withdraw("other", VALIDATOR))),
+        ("other", any::pack(&withdraw_commission("other"))),
+    ]);
+    while story.chain.height() < 30 {
+        story.block(Vec::new());
+    }
     let every: BTreeSet<String> = machine::message_urls().collect();
     assert_eq!(story.seen, every, "every message has its place in this story");
     assert_keys_are_listed(&story.chain);
@@ -124,6 +135,11 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("auth::NEXT_NUMBER", auth::NEXT_NUMBER.raw_key()),
         ("bank::BALANCES", bank::BALANCES.raw_key(&(a, denom()))),
         ("bank::SUPPLY", bank::SUPPLY.raw_key(&denom())),
+        ("distribution::REWARDS", rewards::REWARDS.raw_key(&a)),
+        ("distribution::SINCE", rewards::SINCE.raw_key(&(a, b))),
+        ("distribution::WITHDRAW", rewards::WITHDRAW.raw_key(&a)),
+        ("distribution::DUST", rewards::DUST.raw_key()),
+        ("distribution::PARAMS", rewards::PARAMS.raw_key()),
         ("staking::VALIDATORS", staking::VALIDATORS.raw_key(&a)),
         ("staking::BY_CONSENSUS", staking::BY_CONSENSUS.raw_key(&a)),
         ("staking::DELEGATIONS", staking::DELEGATIONS.raw_key(&(a, b))),
@@ -188,7 +204,8 @@ fn busy() -> Chain {
         genesis.registry.params.unbonding_blocks = 100;
     });
     let mut chain = register_everybody(patient.build());
-    chain.ok("other", &create_validator("other", 10 * TRAIN));
+    chain.ok("other", &create_charging("other", 10 * TRAIN));
+    chain.ok("late", &withdraw_to("late", "other"));
     chain.ok("late", &delegate("late", VALIDATOR, 7 * TRAIN));
     chain.ok("late", &undelegate("late", VALIDATOR, 2 * TRAIN));
     chain.ok("late", &register("late", Role::Worker, 100 * TRAIN));

@@ -7,6 +7,7 @@ use trainyard_proto::{
     job::{DataSplit, JobState, RoundPhase},
 };
 
+use crate::distribution::withdraw;
 use crate::support::*;
 
 /// Everybody is back at what the ledger says, nobody is engaged, nothing is left in escrow.
@@ -83,13 +84,15 @@ fn a_thousand_train_split_to_the_utrain() {
         assert_eq!(reputation(&chain, name), 51, "{name}");
     }
 
-    // The posting fee and the fees of gas reach the validator at the end of the epoch, and not before.
+    // The posting fee and the fees of gas are credited to the validator at the end of the epoch, and not before.
     assert_eq!(chain.balance(address(VALIDATOR)), validator);
-    let collected = held(&chain, bank::FEE_COLLECTOR);
+    let (collected, earned) = (held(&chain, bank::FEE_COLLECTOR), held(&chain, bank::DISTRIBUTION));
     assert!(chain.height() < 40 && collected > 10 * TRAIN);
     chain.skip_to(40);
-    assert_eq!(chain.balance(address(VALIDATOR)), validator + collected);
     assert_eq!(held(&chain, bank::FEE_COLLECTOR), 0);
+    assert_eq!(held(&chain, bank::DISTRIBUTION), earned + collected);
+    chain.ok(VALIDATOR, &withdraw(VALIDATOR, VALIDATOR));
+    assert_eq!(chain.balance(address(VALIDATOR)), validator + earned + collected - FEE);
 
     let story = chain.explain(id, None);
     assert!(story.contains("settled with a budget of 1000 TRAIN"), "{story}");

@@ -6,7 +6,7 @@
 //! | `job_life.rs` | how jobs end, and who is paid what |
 //! | `job_scores.rs` | who judges, whose score counts; checkpoints |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
-//! | `staking.rs`, `registry.rs` | stake and nodes |
+//! | `staking.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
 //! | `proposals.rs` | blocks of hostile or hurried proposers, the mempool, halting |
@@ -16,6 +16,7 @@ mod bad_messages;
 mod bad_specs;
 mod bad_transactions;
 mod codecs;
+mod distribution;
 mod golden;
 mod job_life;
 mod job_scores;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
-use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, create_validator, peer_id, send};
+use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, peer_id, send};
 use trainyard_modules::machine::{self, ante::Tx};
 use trainyard_proto::{
     any::{self, Any},
@@ -15,6 +15,7 @@ use trainyard_proto::{
 };
 
 use crate::{
+    distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
     registry::{leave_registry, update},
     staking::{delegate, undelegate},
     support::*,
@@ -187,8 +188,14 @@ impl Simulation {
             16..18 => any::pack(&leave_registry(who)),
             18..21 => any::pack(&delegate(who, to, amount)),
             21..24 => any::pack(&undelegate(who, to, amount)),
-            24..25 => any::pack(&create_validator(who, amount)),
-            25..33 => any::pack(&post_msg(who, &self.spec(), amount.min(1_000 * TRAIN))),
+            24..25 => any::pack(&create_charging(who, amount)),
+            25..29 => match self.random.below(6) {
+                0 => any::pack(&give(who, amount)),
+                1 => any::pack(&withdraw_to(who, to)),
+                2 => any::pack(&withdraw_commission(who)),
+                _ => any::pack(&withdraw(who, to)),
+            },
+            29..33 => any::pack(&post_msg(who, &self.spec(), amount.min(1_000 * TRAIN))),
             33..35 => any::pack(&cancel(who, self.random.below(40))),
             35..37 => any::pack(&leave(who, self.random.below(40))),
             _ => {

@@ -8,7 +8,7 @@ use trainyard_proto::{
     any,
     coin::utrain,
     cosmos::staking::v1beta1::{
-        BondStatus, MsgDelegate, MsgUndelegate, QueryDelegationRequest, QueryDelegationResponse,
+        BondStatus, CommissionRates, MsgDelegate, MsgUndelegate, QueryDelegationRequest, QueryDelegationResponse,
         QueryUnbondingDelegationRequest, QueryUnbondingDelegationResponse, QueryValidatorRequest,
         QueryValidatorResponse, Validator,
     },
@@ -177,22 +177,6 @@ fn the_largest_stakes_validate() {
 }
 
 #[test]
-fn fees_reach_the_validators_by_power() {
-    let mut chain = chain();
-    for _ in 0..5 {
-        chain.ok("alice", &delegate("alice", VALIDATOR, 1));
-    }
-    let before = [VALIDATOR, "second"].map(|name| chain.balance(address(name)));
-    let collected = held(&chain, bank::FEE_COLLECTOR);
-    chain.skip_to(10);
-    let got = [VALIDATOR, "second"].map(|name| chain.balance(address(name)));
-    assert_eq!(got[0] - before[0], collected * 100 / 150);
-    assert_eq!(got[1] - before[1], collected * 50 / 150);
-    let dust = collected - collected * 100 / 150 - collected * 50 / 150;
-    assert_eq!(held(&chain, bank::FEE_COLLECTOR), dust);
-}
-
-#[test]
 fn stake_comes_back_when_its_time_has_passed() {
     let mut chain = chain();
     chain.ok("alice", &delegate("alice", "second", 10 * TRAIN));
@@ -234,7 +218,7 @@ fn the_last_stake_cannot_leave() {
         VALIDATOR,
         &undelegate(VALIDATOR, VALIDATOR, VALIDATOR_STAKE - TRAIN + 1),
     );
-    assert_eq!(refused.failure(), ("staking", 21), "{refused:?}");
+    assert_eq!(refused.failure(), ("staking", 100), "{refused:?}");
     assert!(
         refused
             .log
@@ -257,7 +241,7 @@ fn stake_in_pieces_below_one_unit_of_power_cannot_be_all_that_is_left() {
     // 1.8 TRAIN remain in sum, and no validator has a whole one.
     chain.ok("a", &undelegate("a", "a", TRAIN / 10));
     let refused = chain.deliver("b", &undelegate("b", "b", TRAIN / 10));
-    assert_eq!(refused.failure(), ("staking", 21), "{refused:?}");
+    assert_eq!(refused.failure(), ("staking", 100), "{refused:?}");
     chain.skip_to(5);
     assert_eq!((power(&chain, "a"), power(&chain, "b")), (None, Some(1)));
 }
@@ -273,6 +257,15 @@ fn what_cannot_be_delegated_or_taken_back() {
     short.pubkey.as_mut().unwrap().value.pop();
     let mut verbose = create_validator("bob", TRAIN);
     verbose.description.as_mut().unwrap().moniker = "x".repeat(71);
+    let greedy = |rate: &str, max_rate: &str, max_change_rate: &str| {
+        let mut message = create_validator("bob", TRAIN);
+        message.commission = Some(CommissionRates {
+            rate: rate.into(),
+            max_rate: max_rate.into(),
+            max_change_rate: max_change_rate.into(),
+        });
+        any::pack(&message)
+    };
     let too_much = undelegate("alice", "second", 10 * TRAIN + 1);
     let cases: Vec<Case<'_>> = vec![
         (
@@ -296,13 +289,13 @@ fn what_cannot_be_delegated_or_taken_back() {
         (
             "alice",
             any::pack(&too_much),
-            ("staking", 20),
+            ("staking", 24),
             vec!["delegated 10000000utrain", "asked back are 10000001utrain"],
         ),
         (
             "bob",
             any::pack(&undelegate("bob", "second", 1)),
-            ("staking", 20),
+            ("staking", 24),
             vec!["has delegated 0utrain"],
         ),
         (
@@ -324,9 +317,54 @@ fn what_cannot_be_delegated_or_taken_back() {
             ("sdk", 18),
             vec!["moniker has 71 bytes, expected 1 to 70"],
         ),
+        (
+            "bob",
+            greedy("0.1", "1", "0"),
+            ("sdk", 18),
+            vec!["commission", "\"0.1\" is not a decimal as it stands on the wire"],
+        ),
+        (
+            "bob",
+            greedy("0", "1000000000000000001", "0"),
+            ("staking", 10),
+            vec!["highest commission", "is 1.000000000000000001, expected at most 1.0"],
+        ),
+        (
+            "bob",
+            greedy("2", "1", "0"),
+            ("staking", 10),
+            vec!["is 0.000000000000000002, expected at most 0.000000000000000001"],
+        ),
+        (
+            "bob",
+            greedy("0", "1", "2"),
+            ("staking", 10),
+            vec!["change of commission in a day"],
+        ),
     ];
     assert_all_refused(&mut chain, cases);
     assert_eq!(delegated(&chain, "alice", "second").as_deref(), Some("10000000"));
+}
+
+#[test]
+fn a_commission_is_at_least_the_chains() {
+    let mut genesis = chain_after_one_block().export();
+    genesis.staking.params.min_commission_rate = "10000000000000000".into();
+    let mut chain = Chain::from_genesis("trainyard-test-1", &genesis, 2, 1_700_000_001);
+    let refused = chain.deliver("bob", &create_validator("bob", TRAIN));
+    assert_eq!(refused.failure(), ("staking", 40), "{refused:?}");
+    assert!(
+        refused
+            .log
+            .contains("is 0.000000000000000000, the chain's least is 0.010000000000000000"),
+        "{refused:?}"
+    );
+}
+
+fn chain_after_one_block() -> Chain {
+    let mut chain = chain();
+    chain.skip(1);
+    chain
 }
 
 #[test]
@@ -336,7 +374,7 @@ fn entries_in_the_unbonding_queue_are_bounded() {
     chain.ok("alice", &undelegate("alice", "second", 1));
     chain.ok("alice", &undelegate("alice", "second", 1));
     let refused = chain.deliver("alice", &undelegate("alice", "second", 1));
-    assert_eq!(refused.failure(), ("staking", 22), "{refused:?}");
+    assert_eq!(refused.failure(), ("staking", 27), "{refused:?}");
     assert!(
         refused.log.contains("has 2 unbonding entries") && refused.log.contains("at most 2"),
         "{refused:?}"

@@ -475,7 +475,10 @@ impl Money {
         for name in WORKERS.iter().chain(&EVALUATORS).chain(&["alice"]) {
             accounts.insert((*name).to_string(), network.balance(&network.address(name)?).await?);
         }
-        let mut validators = network.balance(&Address::of_module("fee_collector")).await?;
+        let mut validators = 0;
+        for module in ["fee_collector", "distribution"] {
+            validators += network.balance(&Address::of_module(module)).await?;
+        }
         for number in 0..network.plan().validators {
             validators += network
                 .balance(&network.address(&format!("validator{number}"))?)

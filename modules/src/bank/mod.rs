@@ -32,6 +32,7 @@ pub const SUPPLY: Map<String, u64> = Map::new("bank/supply/");
 pub const MODULE_ACCOUNTS: &[&str] = &[
     FEE_COLLECTOR,
     TREASURY,
+    DISTRIBUTION,
     BONDED_POOL,
     NOT_BONDED_POOL,
     NODE_BONDS,
@@ -41,6 +42,8 @@ pub const MODULE_ACCOUNTS: &[&str] = &[
 pub const FEE_COLLECTOR: &str = "fee_collector";
 /// The community's money.
 pub const TREASURY: &str = "treasury";
+/// Holds rewards until they are withdrawn.
+pub const DISTRIBUTION: &str = "distribution";
 /// Holds delegated stake.
 pub const BONDED_POOL: &str = "bonded_tokens_pool";
 /// Holds stake on its way back.

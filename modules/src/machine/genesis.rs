@@ -13,6 +13,7 @@ use super::{
 use crate::{
     auth, bank,
     context::{self, Block, EPOCH_BLOCKS, Event},
+    distribution,
     error::{Error, SdkError},
     job, pouw, registry,
     staking::{self, Power},
@@ -30,6 +31,9 @@ pub struct Genesis {
     pub auth: auth::Genesis,
     /// Money.
     pub bank: bank::Genesis,
+    /// Rewards.
+    #[serde(default)]
+    pub distribution: distribution::Genesis,
     /// Stake.
     #[serde(default)]
     pub staking: staking::Genesis,
@@ -90,6 +94,7 @@ pub fn init_genesis(
         core,
         auth,
         bank,
+        distribution,
         staking,
         registry,
         job,
@@ -113,6 +118,7 @@ pub fn init_genesis(
     context::set_beacon(state, beacon)?;
     auth::init(state, auth)?;
     bank::init(state, bank)?;
+    distribution::init(state, distribution)?;
     staking::init(state, staking)?;
     registry::init(state, registry)?;
     job::init(state, job)?;
@@ -166,6 +172,7 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         },
         auth: auth::export(state)?,
         bank: bank::export(state)?,
+        distribution: distribution::export(state)?,
         staking: staking::export(state)?,
         registry: registry::export(state)?,
         job: job::export(state)?,

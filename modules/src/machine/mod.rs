@@ -23,7 +23,7 @@ pub use queries::{query, query_paths};
 pub use router::message_urls;
 pub use run::{Mode, TxResult, run_tx};
 
-use crate::{bank, error::Error, job, registry, staking, state::State};
+use crate::{bank, distribution, error::Error, job, registry, staking, state::State};
 
 /// All invariants of all modules.
 ///
@@ -31,6 +31,7 @@ use crate::{bank, error::Error, job, registry, staking, state::State};
 /// What does not hold; or the store failed.
 pub fn invariants(state: &mut State<'_>) -> Result<(), Error> {
     bank::invariant(state)?;
+    distribution::invariant(state)?;
     staking::invariant(state)?;
     registry::invariant(state)?;
     job::invariant(state)

@@ -11,6 +11,7 @@ use super::{Mode, ante::Direct, run::run_tx};
 use crate::{
     auth, bank,
     context::Block,
+    distribution,
     error::{Error, SdkError},
     job, pouw, registry, staking,
     state::State,
@@ -41,6 +42,39 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!("/cosmos.bank.v1beta1.Query/Balance", bank::query_balance),
     answer!("/cosmos.bank.v1beta1.Query/SupplyOf", bank::query_supply_of),
     answer!("/cosmos.bank.v1beta1.Query/TotalSupply", bank::query_total_supply),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/CommunityPool",
+        distribution::query_community_pool
+    ),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/DelegationRewards",
+        staking::query_delegation_rewards
+    ),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/DelegationTotalRewards",
+        staking::query_total_rewards
+    ),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/DelegatorValidators",
+        staking::query_delegator_validators
+    ),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/DelegatorWithdrawAddress",
+        distribution::query_withdraw_address
+    ),
+    answer!("/cosmos.distribution.v1beta1.Query/Params", distribution::query_params),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/ValidatorCommission",
+        distribution::query_commission
+    ),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/ValidatorDistributionInfo",
+        staking::query_validator_distribution
+    ),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/ValidatorOutstandingRewards",
+        distribution::query_outstanding
+    ),
     answer!("/cosmos.staking.v1beta1.Query/Delegation", staking::query_delegation),
     answer!(
         "/cosmos.staking.v1beta1.Query/DelegatorDelegations",

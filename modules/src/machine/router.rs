@@ -5,6 +5,9 @@ use trainyard_proto::{
     any::{self, Any},
     cosmos::{
         bank::v1beta1::MsgSend,
+        distribution::v1beta1::{
+            MsgFundCommunityPool, MsgSetWithdrawAddress, MsgWithdrawDelegatorReward, MsgWithdrawValidatorCommission,
+        },
         staking::v1beta1::{MsgCreateValidator, MsgDelegate, MsgUndelegate},
     },
     job::{
@@ -40,6 +43,10 @@ const fn route<M: Handler>() -> Route {
 
 static ROUTES: &[Route] = &[
     route::<MsgSend>(),
+    route::<MsgWithdrawDelegatorReward>(),
+    route::<MsgWithdrawValidatorCommission>(),
+    route::<MsgSetWithdrawAddress>(),
+    route::<MsgFundCommunityPool>(),
     route::<MsgCreateValidator>(),
     route::<MsgDelegate>(),
     route::<MsgUndelegate>(),

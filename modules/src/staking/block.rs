@@ -6,10 +6,11 @@ use trainyard_proto::{
     cosmos::staking::v1beta1::{BondStatus, Params, Validator},
 };
 
-use super::{PARAMS, POWER_REDUCTION, POWERS, QUEUE, UNBONDING, VALIDATORS, consensus_key, tokens};
+use super::{PARAMS, POWER_REDUCTION, POWERS, QUEUE, UNBONDING, VALIDATORS, consensus_key, rewards, tokens};
 use crate::{
     bank::{self, transfer},
     context::{Ctx, Event},
+    distribution,
     error::Error,
     state::State,
 };
@@ -69,14 +70,13 @@ pub(super) fn total_power(state: &mut State<'_>, params: &Params) -> Result<u64,
     Ok(ranking(state, params)?.iter().map(|(_, _, power)| power).sum())
 }
 
-/// Pays the fees of the epoch to the validators that voted in it, and then forms the next epoch's set.
-///
-/// Fees go in proportion to power, rounded down; the remainder stays in the fee collector for the next epoch.
+/// Pays out the fees of the epoch, and then forms the next epoch's set.
 ///
 /// # Errors
 /// The store failed.
 pub fn end_epoch(ctx: &mut Ctx<'_, '_>) -> Result<Vec<Power>, Error> {
-    pay_fees(ctx)?;
+    let earners = rewards::earners(ctx.state)?;
+    distribution::distribute(ctx, &earners)?;
     let params = PARAMS.get(ctx.state)?;
     let ranked = ranking(ctx.state, &params)?;
     let before = POWERS.all(ctx.state)?;
@@ -110,27 +110,6 @@ pub fn end_epoch(ctx: &mut Ctx<'_, '_>) -> Result<Vec<Power>, Error> {
         }
     }
     Ok(updates)
-}
-
-fn pay_fees(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
-    let collector = Address::of_module(bank::FEE_COLLECTOR);
-    let fees = bank::balance(ctx.state, &collector)?;
-    let powers = POWERS.all(ctx.state)?;
-    let total: u128 = powers.iter().map(|(_, power)| u128::from(*power)).sum();
-    if fees == 0 || total == 0 {
-        return Ok(());
-    }
-    for (operator, power) in powers {
-        let share = u128::from(fees) * u128::from(power) / total;
-        let share = u64::try_from(share).map_err(|_| Error::fatal("a share exceeds the fees"))?;
-        transfer(ctx, collector, operator, share)?;
-        ctx.emit(
-            Event::new("rewards")
-                .with("amount", format!("{share}utrain"))
-                .with("validator", operator.operator()),
-        );
-    }
-    Ok(())
 }
 
 /// The whole set that CometBFT was last told.

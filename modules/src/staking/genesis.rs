@@ -5,10 +5,13 @@ use trainyard_proto::{
     address::Address,
     coin::DENOM,
     cosmos::staking::v1beta1::{Params, UnbondingDelegationEntry, Validator},
+    dec::Dec,
     tendermint_proto::google::protobuf::Duration,
 };
 
-use super::{BY_CONSENSUS, DELEGATIONS, DELEGATORS, PARAMS, POWERS, QUEUE, UNBONDING, VALIDATORS, consensus_key};
+use super::{
+    BY_CONSENSUS, DELEGATIONS, DELEGATORS, PARAMS, POWERS, QUEUE, UNBONDING, VALIDATORS, consensus_key, delegation,
+};
 use crate::{
     error::{Error, SdkError},
     state::State,
@@ -20,8 +23,8 @@ use crate::{
 pub struct ValidatorGenesis {
     /// The record.
     pub validator: Validator,
-    /// Delegators and their utrain.
-    pub delegations: Vec<(String, u64)>,
+    /// Delegators and their shares.
+    pub delegations: Vec<(String, Dec)>,
     /// Power that CometBFT was last told; 0 when it is not in the set.
     pub power: u64,
 }
@@ -87,7 +90,7 @@ fn check_params(params: &Params) -> Result<(), Error> {
         max_entries,
         historical_entries: _,
         bond_denom,
-        min_commission_rate: _,
+        min_commission_rate,
     } = params;
     let seconds = unbonding_time.as_ref().map_or(0, |d| d.seconds);
     let bad = |log: String| Err(SdkError::InvalidRequest(log).into());
@@ -103,6 +106,11 @@ fn check_params(params: &Params) -> Result<(), Error> {
     }
     if !(1..=100).contains(max_entries) {
         return bad(format!("staking max_entries is {max_entries}, expected 1 to 100"));
+    }
+    if !Dec::from_atomics(min_commission_rate).is_ok_and(|rate| rate <= Dec::ONE) {
+        return bad(format!(
+            "staking min_commission_rate is {min_commission_rate:?}, expected 0 to 10^18, which is 1"
+        ));
     }
     if bond_denom != DENOM {
         return bad(format!("staking bond_denom is {bond_denom:?}, expected {DENOM:?}"));
@@ -130,10 +138,10 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
         if *power > 0 {
             POWERS.set(state, &operator, power)?;
         }
-        for (delegator, amount) in delegations {
+        for (delegator, shares) in delegations {
             let delegator: Address = delegator.parse()?;
-            DELEGATIONS.set(state, &(delegator, operator), amount)?;
-            DELEGATORS.set(state, &(operator, delegator), amount)?;
+            DELEGATIONS.set(state, &(delegator, operator), shares)?;
+            DELEGATORS.set(state, &(operator, delegator), &true)?;
         }
     }
     for UnbondingGenesis {
@@ -158,13 +166,13 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
 pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
     let mut validators = Vec::new();
     for (operator, validator) in VALIDATORS.all(state)? {
-        let delegations = DELEGATORS.under(state, &operator, usize::MAX)?;
+        let mut delegations = Vec::new();
+        for ((_, delegator), _) in DELEGATORS.under(state, &operator, usize::MAX)? {
+            delegations.push((delegator.to_string(), delegation(state, &delegator, &operator)?));
+        }
         validators.push(ValidatorGenesis {
             validator,
-            delegations: delegations
-                .into_iter()
-                .map(|((_, d), amount)| (d.to_string(), amount))
-                .collect(),
+            delegations,
             power: POWERS.get(state, &operator)?.unwrap_or(0),
         });
     }

@@ -10,9 +10,10 @@ use trainyard_proto::{
         QueryValidatorRequest, QueryValidatorResponse, QueryValidatorsRequest, QueryValidatorsResponse,
         UnbondingDelegation,
     },
+    dec::Dec,
 };
 
-use super::{DELEGATIONS, PARAMS, StakingError, UNBONDING, VALIDATORS, decimal};
+use super::{DELEGATIONS, PARAMS, StakingError, UNBONDING, VALIDATORS, validator, worth};
 use crate::{
     bank,
     error::{Error, SdkError},
@@ -47,15 +48,21 @@ pub fn query_validator(state: &mut State<'_>, request: QueryValidatorRequest) ->
     })
 }
 
-fn response(delegator: Address, operator: Address, amount: u64) -> DelegationResponse {
-    DelegationResponse {
+fn response(
+    state: &mut State<'_>,
+    delegator: Address,
+    operator: Address,
+    shares: Dec,
+) -> Result<DelegationResponse, Error> {
+    let worth = worth(&validator(state, &operator)?, shares)?;
+    Ok(DelegationResponse {
         delegation: Some(Delegation {
             delegator_address: delegator.to_string(),
             validator_address: operator.operator(),
-            shares: decimal(amount),
+            shares: shares.atomics(),
         }),
-        balance: Some(utrain(amount)),
-    }
+        balance: Some(utrain(worth)),
+    })
 }
 
 /// `/cosmos.staking.v1beta1.Query/Delegation`.
@@ -68,14 +75,14 @@ pub fn query_delegation(
 ) -> Result<QueryDelegationResponse, Error> {
     let delegator: Address = request.delegator_addr.parse()?;
     let operator = Address::parse_operator(&request.validator_addr)?;
-    let amount = DELEGATIONS.get(state, &(delegator, operator))?.ok_or_else(|| {
+    let shares = DELEGATIONS.get(state, &(delegator, operator))?.ok_or_else(|| {
         SdkError::NotFound(format!(
             "delegation of {delegator} to {} not found",
             operator.operator()
         ))
     })?;
     Ok(QueryDelegationResponse {
-        delegation_response: Some(response(delegator, operator, amount)),
+        delegation_response: Some(response(state, delegator, operator, shares)?),
     })
 }
 
@@ -88,12 +95,12 @@ pub fn query_delegator_delegations(
     request: QueryDelegatorDelegationsRequest,
 ) -> Result<QueryDelegatorDelegationsResponse, Error> {
     let delegator: Address = request.delegator_addr.parse()?;
-    let found = DELEGATIONS.under(state, &delegator, page::MAX_LIMIT)?;
+    let mut delegation_responses = Vec::new();
+    for ((_, operator), shares) in DELEGATIONS.under(state, &delegator, page::MAX_LIMIT)? {
+        delegation_responses.push(response(state, delegator, operator, shares)?);
+    }
     Ok(QueryDelegatorDelegationsResponse {
-        delegation_responses: found
-            .into_iter()
-            .map(|((d, o), amount)| response(d, o, amount))
-            .collect(),
+        delegation_responses,
         pagination: Some(Default::default()),
     })
 }
