@@ -117,8 +117,7 @@ enum Command {
     #[command(subcommand)]
     Job(job::Command),
     /// Send transactions
-    #[command(subcommand)]
-    Tx(tx::Command),
+    Tx(tx::Tx),
     /// Ask the chain
     #[command(subcommand, visible_alias = "q")]
     Query(query::Command),
@@ -185,7 +184,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Model(command) => model::run(&global, command),
         Command::Data(command) => data::run(&global, command),
         Command::Job(command) => block_on(job::run(&global, command)),
-        Command::Tx(command) => block_on(tx::run(&global, command)),
+        Command::Tx(tx) => block_on(tx::run(&global, tx)),
         Command::Query(command) => block_on(query::run(&global, command)),
         Command::Init(command) => init::run(&global, &command),
         Command::Genesis(command) => genesis::run(&global, command),
@@ -321,5 +320,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_transactions_stand_where_one_likes() {
+        for words in [
+            "trainyard tx --from val -y staking delegate trainvaloper1x 5TRAIN",
+            "trainyard tx staking delegate trainvaloper1x 5TRAIN --from val -y --fees 5000utrain",
+            "trainyard tx staking create-validator --pubkey x --amount 1TRAIN --moniker m --commission-rate 0.05",
+            "trainyard tx distribution withdraw-commission --from val --gas 100000",
+            "trainyard tx bank send alice bob 5TRAIN --yes",
+        ] {
+            let parsed = Cli::try_parse_from(words.split(' '));
+            assert!(parsed.is_ok(), "{words}: {:?}", parsed.err());
+        }
+        let wrong = "trainyard tx staking create-validator --pubkey x --amount 1TRAIN --moniker m --commission-rate 5%";
+        let error = Cli::try_parse_from(wrong.split(' ')).unwrap_err().to_string();
+        assert!(error.contains("like 0.05"), "{error}");
     }
 }

@@ -6,8 +6,9 @@ use trainyard_client::rpc::Client;
 use trainyard_proto::coin::DENOM;
 use trainyard_proto::cosmos::bank::v1beta1 as bank;
 use trainyard_proto::cosmos::base::query::v1beta1::PageRequest;
+use trainyard_proto::cosmos::distribution::v1beta1 as distribution;
 use trainyard_proto::cosmos::staking::v1beta1 as staking;
-use trainyard_proto::prost::Message;
+use trainyard_proto::prost::{Message, Name};
 use trainyard_proto::{job, pouw, registry};
 
 use super::{Global, tx};
@@ -44,6 +45,9 @@ pub(super) enum Command {
     /// Validators and delegations
     #[command(subcommand)]
     Staking(Staking),
+    /// Rewards and the community's money
+    #[command(subcommand)]
+    Distribution(Distribution),
     /// Workers and evaluators
     #[command(subcommand)]
     Registry(Registry),
@@ -108,6 +112,34 @@ pub(super) enum Staking {
     },
     /// Bonded and unbonding money
     Pool,
+    /// Parameters
+    Params,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Distribution {
+    /// What all delegations of an account have earned
+    Rewards {
+        /// An address or a key's name
+        account: String,
+    },
+    /// What a validator's operator and delegators have not withdrawn
+    OutstandingRewards {
+        /// The validator's operator address
+        validator: String,
+    },
+    /// What a validator's operator can withdraw
+    Commission {
+        /// The validator's operator address
+        validator: String,
+    },
+    /// Where an account's rewards go
+    WithdrawAddress {
+        /// An address or a key's name
+        account: String,
+    },
+    /// What belongs to the community
+    CommunityPool,
     /// Parameters
     Params,
 }
@@ -196,25 +228,22 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
                 address,
                 ..Default::default()
             };
-            ask.show::<_, bank::QueryAllBalancesResponse>("/cosmos.bank.v1beta1.Query/AllBalances", request)
-                .await
+            ask.show::<_, bank::QueryAllBalancesResponse>(request).await
         }
         Command::Bank(Bank::Supply) => {
             let request = bank::QuerySupplyOfRequest { denom: DENOM.into() };
-            ask.show::<_, bank::QuerySupplyOfResponse>("/cosmos.bank.v1beta1.Query/SupplyOf", request)
-                .await
+            ask.show::<_, bank::QuerySupplyOfResponse>(request).await
         }
         Command::Staking(command) => ask.staking(command).await,
+        Command::Distribution(command) => ask.distribution(command).await,
         Command::Registry(command) => ask.registry(command).await,
         Command::Job(command) => ask.job(command).await,
         Command::Pouw(Pouw::Beacon) => {
-            let path = "/trainyard.pouw.v1.Query/Beacon";
-            ask.show::<_, pouw::QueryBeaconResponse>(path, pouw::QueryBeaconRequest {})
+            ask.show::<_, pouw::QueryBeaconResponse>(pouw::QueryBeaconRequest {})
                 .await
         }
         Command::Pouw(Pouw::Checkpoint { epoch }) => {
-            let path = "/trainyard.pouw.v1.Query/Checkpoint";
-            ask.show::<_, pouw::QueryCheckpointResponse>(path, pouw::QueryCheckpointRequest { epoch })
+            ask.show::<_, pouw::QueryCheckpointResponse>(pouw::QueryCheckpointRequest { epoch })
                 .await
         }
         Command::Tx { hash } => {
@@ -235,13 +264,18 @@ struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// Calls a query and prints the answer.
-    async fn show<Request, Response>(&self, path: &str, request: Request) -> Result<()>
+    /// Calls a query and prints the answer. `QueryPoolRequest` of a package is what its method `Query/Pool` takes.
+    async fn show<Request, Response>(&self, request: Request) -> Result<()>
     where
-        Request: Message,
+        Request: Message + Name,
         Response: Message + Default + serde::Serialize,
     {
-        let answer: Response = self.client.query(path, &request).await?;
+        let method = Request::NAME
+            .strip_prefix("Query")
+            .and_then(|name| name.strip_suffix("Request"));
+        let method = method.ok_or_else(|| eyre!("{} is no query's request", Request::NAME))?;
+        let path = format!("/{}.Query/{method}", Request::PACKAGE);
+        let answer: Response = self.client.query(&path, &request).await?;
         self.global.print(&answer)
     }
 
@@ -256,23 +290,20 @@ impl Ask<'_> {
                     pagination: page.request(),
                     ..Default::default()
                 };
-                let path = "/cosmos.staking.v1beta1.Query/Validators";
-                self.show::<_, staking::QueryValidatorsResponse>(path, request).await
+                self.show::<_, staking::QueryValidatorsResponse>(request).await
             }
             Staking::Validator { validator } => {
                 let request = staking::QueryValidatorRequest {
                     validator_addr: validator,
                 };
-                let path = "/cosmos.staking.v1beta1.Query/Validator";
-                self.show::<_, staking::QueryValidatorResponse>(path, request).await
+                self.show::<_, staking::QueryValidatorResponse>(request).await
             }
             Staking::Delegations { account, page } => {
                 let request = staking::QueryDelegatorDelegationsRequest {
                     delegator_addr: self.global.account(&account)?.to_string(),
                     pagination: page.request(),
                 };
-                let path = "/cosmos.staking.v1beta1.Query/DelegatorDelegations";
-                self.show::<_, staking::QueryDelegatorDelegationsResponse>(path, request)
+                self.show::<_, staking::QueryDelegatorDelegationsResponse>(request)
                     .await
             }
             Staking::UnbondingDelegation { account, validator } => {
@@ -280,19 +311,56 @@ impl Ask<'_> {
                     delegator_addr: self.global.account(&account)?.to_string(),
                     validator_addr: validator,
                 };
-                let path = "/cosmos.staking.v1beta1.Query/UnbondingDelegation";
-                self.show::<_, staking::QueryUnbondingDelegationResponse>(path, request)
-                    .await
+                self.show::<_, staking::QueryUnbondingDelegationResponse>(request).await
             }
             Staking::Pool => {
-                let path = "/cosmos.staking.v1beta1.Query/Pool";
-                self.show::<_, staking::QueryPoolResponse>(path, staking::QueryPoolRequest {})
+                self.show::<_, staking::QueryPoolResponse>(staking::QueryPoolRequest {})
                     .await
             }
             Staking::Params => {
-                let path = "/cosmos.staking.v1beta1.Query/Params";
-                self.show::<_, staking::QueryParamsResponse>(path, staking::QueryParamsRequest {})
+                self.show::<_, staking::QueryParamsResponse>(staking::QueryParamsRequest {})
                     .await
+            }
+        }
+    }
+
+    async fn distribution(&self, command: Distribution) -> Result<()> {
+        match command {
+            Distribution::Rewards { account } => {
+                let request = distribution::QueryDelegationTotalRewardsRequest {
+                    delegator_address: self.global.account(&account)?.to_string(),
+                };
+                self.show::<_, distribution::QueryDelegationTotalRewardsResponse>(request)
+                    .await
+            }
+            Distribution::OutstandingRewards { validator } => {
+                let request = distribution::QueryValidatorOutstandingRewardsRequest {
+                    validator_address: validator,
+                };
+                self.show::<_, distribution::QueryValidatorOutstandingRewardsResponse>(request)
+                    .await
+            }
+            Distribution::Commission { validator } => {
+                let request = distribution::QueryValidatorCommissionRequest {
+                    validator_address: validator,
+                };
+                self.show::<_, distribution::QueryValidatorCommissionResponse>(request)
+                    .await
+            }
+            Distribution::WithdrawAddress { account } => {
+                let request = distribution::QueryDelegatorWithdrawAddressRequest {
+                    delegator_address: self.global.account(&account)?.to_string(),
+                };
+                self.show::<_, distribution::QueryDelegatorWithdrawAddressResponse>(request)
+                    .await
+            }
+            Distribution::CommunityPool => {
+                let request = distribution::QueryCommunityPoolRequest {};
+                self.show::<_, distribution::QueryCommunityPoolResponse>(request).await
+            }
+            Distribution::Params => {
+                let request = distribution::QueryParamsRequest {};
+                self.show::<_, distribution::QueryParamsResponse>(request).await
             }
         }
     }
@@ -302,26 +370,22 @@ impl Ask<'_> {
             Registry::Nodes { role, page } => {
                 let role = match role {
                     None => registry::Role::Unspecified,
-                    Some(tx::RoleName::Worker) => registry::Role::Worker,
-                    Some(tx::RoleName::Evaluator) => registry::Role::Evaluator,
+                    Some(name) => name.into(),
                 };
                 let request = registry::QueryNodesRequest {
                     role: role.into(),
                     pagination: page.request(),
                 };
-                self.show::<_, registry::QueryNodesResponse>("/trainyard.registry.v1.Query/Nodes", request)
-                    .await
+                self.show::<_, registry::QueryNodesResponse>(request).await
             }
             Registry::Node { owner } => {
                 let request = registry::QueryNodeRequest {
                     owner: self.global.account(&owner)?.to_string(),
                 };
-                self.show::<_, registry::QueryNodeResponse>("/trainyard.registry.v1.Query/Node", request)
-                    .await
+                self.show::<_, registry::QueryNodeResponse>(request).await
             }
             Registry::Params => {
-                let path = "/trainyard.registry.v1.Query/Params";
-                self.show::<_, registry::QueryParamsResponse>(path, registry::QueryParamsRequest {})
+                self.show::<_, registry::QueryParamsResponse>(registry::QueryParamsRequest {})
                     .await
             }
         }
@@ -336,28 +400,23 @@ impl Ask<'_> {
                     pagination: page.request(),
                     ..Default::default()
                 };
-                self.show::<_, job::QueryJobsResponse>("/trainyard.job.v1.Query/Jobs", request)
-                    .await
+                self.show::<_, job::QueryJobsResponse>(request).await
             }
             Job::Show { id } => {
                 let request = job::QueryJobRequest { job_id: id };
-                self.show::<_, job::QueryJobResponse>("/trainyard.job.v1.Query/Job", request)
-                    .await
+                self.show::<_, job::QueryJobResponse>(request).await
             }
             Job::Round { id, round } => {
                 let request = job::QueryRoundRequest { job_id: id, round };
-                self.show::<_, job::QueryRoundResponse>("/trainyard.job.v1.Query/Round", request)
-                    .await
+                self.show::<_, job::QueryRoundResponse>(request).await
             }
             Job::Explain { id, account } => {
                 let account = self.optional_account(account.as_deref())?;
                 let request = job::QueryExplainRequest { job_id: id, account };
-                self.show::<_, job::QueryExplainResponse>("/trainyard.job.v1.Query/Explain", request)
-                    .await
+                self.show::<_, job::QueryExplainResponse>(request).await
             }
             Job::Params => {
-                let path = "/trainyard.job.v1.Query/Params";
-                self.show::<_, job::QueryParamsResponse>(path, job::QueryParamsRequest {})
+                self.show::<_, job::QueryParamsResponse>(job::QueryParamsRequest {})
                     .await
             }
         }

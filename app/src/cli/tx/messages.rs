@@ -1,0 +1,336 @@
+//! The messages of `trainyard tx`: a line in an enum for what a user types, a line in a match for what is sent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::Subcommand;
+use color_eyre::eyre::{Result, eyre};
+use trainyard_proto::address::Address;
+use trainyard_proto::any::{self, Any};
+use trainyard_proto::coin::utrain;
+use trainyard_proto::cosmos::bank::v1beta1::MsgSend;
+use trainyard_proto::cosmos::crypto::ed25519;
+use trainyard_proto::cosmos::distribution::v1beta1::{
+    MsgFundCommunityPool, MsgSetWithdrawAddress, MsgWithdrawDelegatorReward, MsgWithdrawValidatorCommission,
+};
+use trainyard_proto::cosmos::staking::v1beta1::{
+    CommissionRates, Description, MsgCreateValidator, MsgDelegate, MsgUndelegate,
+};
+use trainyard_proto::dec::Dec;
+use trainyard_proto::registry::{MsgLeave, MsgRegister, MsgUpdate, Role, VerificationClass};
+
+use super::amount;
+use crate::cli::Global;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Move money
+    #[command(subcommand)]
+    Bank(Bank),
+    /// Delegate stake, become a validator
+    #[command(subcommand)]
+    Staking(Staking),
+    /// Withdraw what stake has earned
+    #[command(subcommand)]
+    Distribution(Distribution),
+    /// Register as worker or evaluator
+    #[command(subcommand)]
+    Registry(Registry),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Bank {
+    /// Send money: FROM is a key's name or address
+    Send {
+        /// The sender
+        #[arg(value_name = "FROM")]
+        sender: String,
+        /// The recipient: an address or a key's name
+        to: String,
+        /// As 2.5TRAIN or 2500000utrain
+        #[arg(value_parser = amount)]
+        amount: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Staking {
+    /// Delegate to a validator
+    Delegate {
+        /// The validator's operator address
+        validator: String,
+        /// As 2.5TRAIN or 2500000utrain
+        #[arg(value_parser = amount)]
+        amount: u64,
+    },
+    /// Take a delegation back; the money returns after the unbonding time
+    Unbond {
+        /// The validator's operator address
+        validator: String,
+        /// As 2.5TRAIN or 2500000utrain
+        #[arg(value_parser = amount)]
+        amount: u64,
+    },
+    /// Become a validator
+    CreateValidator {
+        /// The node's consensus key: ed25519, base64, as in its priv_validator_key.json
+        #[arg(long)]
+        pubkey: String,
+        /// Own stake, as 2.5TRAIN or 2500000utrain
+        #[arg(long, value_parser = amount)]
+        amount: u64,
+        /// The name to be known by
+        #[arg(long)]
+        moniker: String,
+        /// What you take of all rewards before your delegators, as 0.05 for 5 %
+        #[arg(long, default_value = "0", value_name = "RATE")]
+        commission_rate: Dec,
+        /// The most it can ever be
+        #[arg(long, default_value = "0.2", value_name = "RATE")]
+        commission_max_rate: Dec,
+        /// The most it can change in a day
+        #[arg(long, default_value = "0.01", value_name = "RATE")]
+        commission_max_change_rate: Dec,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Distribution {
+    /// Withdraw what a delegation has earned
+    WithdrawRewards {
+        /// The validator's operator address
+        validator: String,
+    },
+    /// Withdraw the commission of the validator that you operate
+    WithdrawCommission,
+    /// Have rewards sent to another account
+    SetWithdrawAddress {
+        /// An address or a key's name
+        to: String,
+    },
+    /// Give money to the community
+    FundCommunityPool {
+        /// As 2.5TRAIN or 2500000utrain
+        #[arg(value_parser = amount)]
+        amount: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Registry {
+    /// Register a node and lock its bond; trainerd does this by itself
+    Register {
+        /// What it may be asked to do; repeatable
+        #[arg(long = "role", required = true)]
+        roles: Vec<RoleName>,
+        /// As 1000TRAIN
+        #[arg(long, value_parser = amount)]
+        bond: u64,
+        /// libp2p peer id
+        #[arg(long)]
+        peer_id: String,
+        /// X25519 public key that data keys are sealed to, hex
+        #[arg(long, value_parser = bytes32)]
+        x25519_key: Bytes32,
+        /// SHA-256 of the capability record, hex
+        #[arg(long, value_parser = bytes32)]
+        capability_hash: Bytes32,
+        /// Account of whoever runs the node, if it is not the owner
+        #[arg(long, default_value = "")]
+        operator: String,
+        /// The name to be known by
+        #[arg(long, default_value = "")]
+        moniker: String,
+    },
+    /// Change what is given of a registered node
+    Update {
+        /// libp2p peer id
+        #[arg(long, default_value = "")]
+        peer_id: String,
+        /// X25519 public key, hex
+        #[arg(long, value_parser = bytes32)]
+        x25519_key: Option<Bytes32>,
+        /// SHA-256 of the capability record, hex
+        #[arg(long, value_parser = bytes32)]
+        capability_hash: Option<Bytes32>,
+        /// Added to the bond, as 1000TRAIN
+        #[arg(long, value_parser = amount)]
+        add_bond: Option<u64>,
+        /// The name to be known by
+        #[arg(long, default_value = "")]
+        moniker: String,
+    },
+    /// Leave; the bond returns after the unbonding time
+    Leave,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(in crate::cli) enum RoleName {
+    Worker,
+    Evaluator,
+}
+
+type Bytes32 = [u8; 32];
+
+impl Command {
+    /// The account that a command names as its sender, where `--from` does not.
+    pub(super) fn sender(&self) -> Option<&str> {
+        match self {
+            Self::Bank(Bank::Send { sender, .. }) => Some(sender),
+            _ => None,
+        }
+    }
+
+    /// The message of `sender`.
+    pub(super) fn message(self, global: &Global, sender: Address) -> Result<Any> {
+        match self {
+            Self::Bank(command) => command.message(global, sender),
+            Self::Staking(command) => command.message(sender),
+            Self::Distribution(command) => command.message(global, sender),
+            Self::Registry(command) => Ok(command.message(sender)),
+        }
+    }
+}
+
+/// A validator's address as it was typed, once it is known to be one.
+fn operator(text: String) -> Result<String> {
+    Address::parse_operator(&text)?;
+    Ok(text)
+}
+
+impl Bank {
+    fn message(self, global: &Global, sender: Address) -> Result<Any> {
+        let Self::Send { to, amount, .. } = self;
+        Ok(any::pack(&MsgSend {
+            from_address: sender.to_string(),
+            to_address: global.account(&to)?.to_string(),
+            amount: vec![utrain(amount)],
+        }))
+    }
+}
+
+impl Staking {
+    fn message(self, sender: Address) -> Result<Any> {
+        let delegator_address = sender.to_string();
+        Ok(match self {
+            Self::Delegate { validator, amount } => any::pack(&MsgDelegate {
+                delegator_address,
+                validator_address: operator(validator)?,
+                amount: Some(utrain(amount)),
+            }),
+            Self::Unbond { validator, amount } => any::pack(&MsgUndelegate {
+                delegator_address,
+                validator_address: operator(validator)?,
+                amount: Some(utrain(amount)),
+            }),
+            Self::CreateValidator {
+                pubkey,
+                amount,
+                moniker,
+                commission_rate,
+                commission_max_rate,
+                commission_max_change_rate,
+            } => {
+                let key = BASE64.decode(pubkey.trim()).ok().filter(|key| key.len() == 32);
+                let key = key
+                    .ok_or_else(|| eyre!("--pubkey {pubkey:?} is not an ed25519 key: 32 bytes as base64 are needed"))?;
+                #[allow(deprecated)] // The delegator's address is still on the wire.
+                any::pack(&MsgCreateValidator {
+                    description: Some(Description {
+                        moniker,
+                        ..Description::default()
+                    }),
+                    commission: Some(CommissionRates {
+                        rate: commission_rate.atomics(),
+                        max_rate: commission_max_rate.atomics(),
+                        max_change_rate: commission_max_change_rate.atomics(),
+                    }),
+                    min_self_delegation: "1".into(),
+                    delegator_address,
+                    validator_address: sender.operator(),
+                    pubkey: Some(any::pack(&ed25519::PubKey { key })),
+                    value: Some(utrain(amount)),
+                })
+            }
+        })
+    }
+}
+
+impl Distribution {
+    fn message(self, global: &Global, sender: Address) -> Result<Any> {
+        Ok(match self {
+            Self::WithdrawRewards { validator } => any::pack(&MsgWithdrawDelegatorReward {
+                delegator_address: sender.to_string(),
+                validator_address: operator(validator)?,
+            }),
+            Self::WithdrawCommission => any::pack(&MsgWithdrawValidatorCommission {
+                validator_address: sender.operator(),
+            }),
+            Self::SetWithdrawAddress { to } => any::pack(&MsgSetWithdrawAddress {
+                delegator_address: sender.to_string(),
+                withdraw_address: global.account(&to)?.to_string(),
+            }),
+            Self::FundCommunityPool { amount } => any::pack(&MsgFundCommunityPool {
+                amount: vec![utrain(amount)],
+                depositor: sender.to_string(),
+            }),
+        })
+    }
+}
+
+impl Registry {
+    fn message(self, sender: Address) -> Any {
+        let owner = sender.to_string();
+        match self {
+            Self::Register {
+                roles,
+                bond,
+                peer_id,
+                x25519_key,
+                capability_hash,
+                operator,
+                moniker,
+            } => any::pack(&MsgRegister {
+                owner,
+                operator,
+                roles: roles.into_iter().map(|role| Role::from(role).into()).collect(),
+                bond: Some(utrain(bond)),
+                peer_id,
+                x25519_key: x25519_key.to_vec(),
+                capability_hash: capability_hash.to_vec(),
+                classes: vec![VerificationClass::Tolerant.into()],
+                moniker,
+            }),
+            Self::Update {
+                peer_id,
+                x25519_key,
+                capability_hash,
+                add_bond,
+                moniker,
+            } => any::pack(&MsgUpdate {
+                owner,
+                peer_id,
+                x25519_key: x25519_key.map(Vec::from).unwrap_or_default(),
+                capability_hash: capability_hash.map(Vec::from).unwrap_or_default(),
+                add_bond: add_bond.map(utrain),
+                moniker,
+                ..MsgUpdate::default()
+            }),
+            Self::Leave => any::pack(&MsgLeave { owner }),
+        }
+    }
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Worker => Self::Worker,
+            RoleName::Evaluator => Self::Evaluator,
+        }
+    }
+}
+
+fn bytes32(text: &str) -> Result<Bytes32, String> {
+    let mut bytes = [0; 32];
+    hex::decode_to_slice(text, &mut bytes).map_err(|e| format!("64 hex digits are needed: {e}"))?;
+    Ok(bytes)
+}

@@ -1,0 +1,193 @@
+//! `trainyard tx …`: build, sign, send. The messages are in `messages.rs`.
+
+mod messages;
+
+use std::time::Duration;
+
+use color_eyre::eyre::{Result, WrapErr as _, bail};
+use serde_json::{Value, json};
+use trainyard_client::rpc::TxOutcome;
+use trainyard_client::signer::{FeePolicy, Gas, GasPrice, Signer};
+use trainyard_client::tx::Draft;
+use trainyard_proto::address::Address;
+use trainyard_proto::any::Any;
+use trainyard_proto::coin;
+
+pub(super) use messages::RoleName;
+
+use super::{Global, keys};
+
+/// A transaction with one message.
+#[derive(Debug, clap::Args)]
+pub(super) struct Tx {
+    #[command(flatten)]
+    options: TxOptions,
+    #[command(subcommand)]
+    command: messages::Command,
+}
+
+pub(super) async fn run(global: &Global, tx: Tx) -> Result<()> {
+    let Tx { mut options, command } = tx;
+    if let Some(sender) = command.sender() {
+        options.from = Some(sender.to_owned());
+    }
+    let outcome = send(global, &options, |sender| Ok(vec![command.message(global, sender)?])).await?;
+    outcome.map_or(Ok(()), |outcome| global.print(&view(&outcome)))
+}
+
+/// Options of every transaction.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TxOptions {
+    /// Key that signs and pays, by name or address
+    #[arg(long, global = true, value_name = "KEY")]
+    from: Option<String>,
+    /// Gas limit, or `auto` to simulate first
+    #[arg(long, global = true, default_value = "auto")]
+    gas: String,
+    /// What `--gas auto` multiplies the simulated gas by
+    #[arg(long, global = true, default_value_t = 1.5, value_name = "FACTOR")]
+    gas_adjustment: f64,
+    /// Price of gas
+    #[arg(long, global = true, default_value = "0.025utrain", value_name = "PRICE")]
+    gas_prices: GasPrice,
+    /// The whole fee, as 5000utrain or 0.005TRAIN; instead of a price
+    #[arg(long, global = true, value_name = "AMOUNT", value_parser = amount)]
+    fees: Option<u64>,
+    /// Free text
+    #[arg(long, global = true, default_value = "")]
+    memo: String,
+    /// Height after which the transaction is void
+    #[arg(long, global = true, default_value_t = 0, value_name = "HEIGHT")]
+    timeout_height: u64,
+    /// Longest wait for a block, seconds
+    #[arg(long, global = true, default_value_t = 60, value_name = "SECONDS")]
+    wait: u64,
+    /// Do not ask before signing
+    #[arg(long, short, global = true)]
+    yes: bool,
+    /// Only show what would be sent and the gas it would use
+    #[arg(long, global = true)]
+    dry_run: bool,
+}
+
+/// The signer that the options name.
+///
+/// # Errors
+/// There is no such key, it does not open, or the node does not answer.
+pub(super) async fn signer(global: &Global, options: &TxOptions) -> Result<Signer> {
+    let Some(from) = &options.from else {
+        bail!("who signs? give --from with a key's name or address")
+    };
+    let name = match global
+        .keyring()?
+        .list()?
+        .into_iter()
+        .find(|key| key.address.to_string() == *from)
+    {
+        Some(key) => key.name,
+        None => from.clone(),
+    };
+    let key = keys::unlocked(global, &name)?.get(&name)?;
+    let client = global.client()?;
+    let chain_id = global.chain_id(&client).await?;
+    let fees = FeePolicy {
+        gas: options.gas()?,
+        price: options.gas_prices,
+    };
+    Ok(Signer::new(
+        client,
+        key,
+        &chain_id,
+        fees,
+        Duration::from_secs(options.wait),
+    ))
+}
+
+/// Builds, shows, signs and sends a transaction, and waits for its block. Nothing comes back from a dry run.
+///
+/// # Errors
+/// It is not wanted, refused, fails, or is not in a block in time.
+pub(super) async fn send(
+    global: &Global,
+    options: &TxOptions,
+    build: impl FnOnce(Address) -> Result<Vec<Any>>,
+) -> Result<Option<TxOutcome>> {
+    let signer = signer(global, options).await?;
+    let draft = Draft {
+        messages: build(signer.address())?,
+        memo: options.memo.clone(),
+        fee: options.fees.unwrap_or(0),
+        gas_limit: 0,
+        timeout_height: options.timeout_height,
+    };
+    let kinds: Vec<&str> = draft.messages.iter().map(|m| m.type_url.as_str()).collect();
+    if options.dry_run {
+        let gas = signer.estimate(&draft).await?;
+        global.print(&json!({
+            "messages": kinds,
+            "signer": signer.address().to_string(),
+            "gas_used": gas.to_string(),
+        }))?;
+        return Ok(None);
+    }
+    let question = format!("Sign {} as {}?", kinds.join(", "), signer.address());
+    if !options.yes && !keys::confirm(&question)? {
+        bail!("not sent");
+    }
+    Ok(Some(signer.send_draft(draft).await?))
+}
+
+/// A transaction in a block, for printing.
+pub(super) fn view(outcome: &TxOutcome) -> Value {
+    let events: Vec<Value> = outcome
+        .events
+        .iter()
+        .map(|event| {
+            let attributes: serde_json::Map<_, _> = event
+                .attributes
+                .iter()
+                .map(|(key, value)| (key.clone(), json!(value)))
+                .collect();
+            json!({ "type": event.kind, "attributes": attributes })
+        })
+        .collect();
+    json!({
+        "txhash": outcome.hash,
+        "height": outcome.height.to_string(),
+        "code": outcome.code,
+        "codespace": outcome.codespace,
+        "log": outcome.log,
+        "gas_wanted": outcome.gas_wanted.to_string(),
+        "gas_used": outcome.gas_used.to_string(),
+        "events": events,
+    })
+}
+
+impl TxOptions {
+    /// Whether a key was named.
+    pub(super) fn has_signer(&self) -> bool {
+        self.from.is_some()
+    }
+
+    fn gas(&self) -> Result<Gas> {
+        if self.gas != "auto" {
+            let limit = self
+                .gas
+                .parse()
+                .wrap_err_with(|| format!("--gas {:?} is neither auto nor a number", self.gas))?;
+            return Ok(Gas::Limit(limit));
+        }
+        if !(1.0..=10.0).contains(&self.gas_adjustment) {
+            bail!("--gas-adjustment {} is outside 1..=10", self.gas_adjustment);
+        }
+        // Between 100 and 1000, as checked above.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let percent = (self.gas_adjustment * 100.0).ceil() as u64;
+        Ok(Gas::Auto { percent })
+    }
+}
+
+/// An amount as people write it, in utrain.
+pub(super) fn amount(text: &str) -> Result<u64, String> {
+    coin::parse_human(text).map_err(|e| e.to_string())
+}
