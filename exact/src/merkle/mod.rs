@@ -9,6 +9,14 @@
 //! `top` of one leaf is the leaf's hash; of more, `node(top(first k), top(rest))` with `k` the largest power of two below
 //! their number (the shape of RFC 9162); of none, 32 zero bytes. The root binds the number of leaves, so a proof
 //! cannot lie about a leaf's position.
+//!
+//! [`Frontier`] is a tree that grows at its end; [`prove_several`] proves several leaves at once.
+
+mod frontier;
+mod several;
+
+pub use frontier::Frontier;
+pub use several::{prove_several, siblings_of_several, verify_several};
 
 use crate::prf::{Hash, Tag, hash};
 
@@ -87,7 +95,7 @@ pub fn verify(root: &Hash, leaf: &[u8], proof: &Proof) -> bool {
     siblings.next().is_none() && seal(proof.leaves, Some(&top)) == *root
 }
 
-fn parent(pair: &[Hash]) -> Hash {
+pub(crate) fn parent(pair: &[Hash]) -> Hash {
     match pair {
         [left, right] => hash(Tag::Node, &[left, right]),
         [alone] => *alone,
@@ -95,7 +103,7 @@ fn parent(pair: &[Hash]) -> Hash {
     }
 }
 
-fn seal(leaves: u64, top: Option<&Hash>) -> Hash {
+pub(crate) fn seal(leaves: u64, top: Option<&Hash>) -> Hash {
     hash(Tag::Root, &[&leaves.to_le_bytes(), top.unwrap_or(&[0; 32])])
 }
 
