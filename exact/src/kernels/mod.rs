@@ -9,18 +9,21 @@
 
 #![allow(unsafe_code)]
 
+mod affine;
 mod contraction;
 mod map;
 mod peak;
 mod pool;
+mod scratch;
 mod shared;
+mod simd;
 
-pub use contraction::{Matrix, matmul};
 pub use map::map;
 pub use peak::multiply_adds;
 pub use pool::Pool;
 
-use crate::definition::Primitive;
+use crate::definition::{Operation, Primitive};
+use contraction::Contraction;
 use shared::Shared;
 
 /// The instructions a kernel uses. A value of this type exists only for instructions that this CPU has.
@@ -70,6 +73,29 @@ pub struct Kernel {
     primitive: Primitive,
     /// How many elements each input has.
     lengths: Vec<usize>,
+    form: Form,
+}
+
+/// How a primitive is run.
+#[derive(Clone, Debug)]
+enum Form {
+    /// By its definition, element by element.
+    Defined,
+    Contraction(Box<Contraction>),
+}
+
+impl Form {
+    fn new(primitive: &Primitive) -> Option<Self> {
+        if primitive.elements() == 0 || primitive.terms() == 0 {
+            return None;
+        }
+        match primitive.operation() {
+            Operation::Contraction(a, b) => {
+                Contraction::new(primitive, a, b).map(|plan| Self::Contraction(Box::new(plan)))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Kernel {
@@ -79,6 +105,7 @@ impl Kernel {
         Self {
             primitive: primitive.clone(),
             lengths: views.iter().map(|view| view.shape.iter().product()).collect(),
+            form: Form::new(primitive).unwrap_or(Form::Defined),
         }
     }
 
@@ -110,8 +137,10 @@ impl Kernel {
                 needed: self.primitive.elements(),
             });
         }
-        let _ = isa;
-        self.defined(pool, inputs, output);
+        match &self.form {
+            Form::Defined => self.defined(pool, inputs, output),
+            Form::Contraction(contraction) => contraction.run(isa, pool, inputs, output),
+        }
         Ok(())
     }
 
@@ -141,28 +170,6 @@ pub enum KernelError {
         found: usize,
         /// What the system says.
         reason: String,
-    },
-    /// A matrix whose last element lies behind its data.
-    #[error("a {rows} x {columns} matrix with strides {strides:?} needs more than its {found} elements")]
-    Matrix {
-        /// Rows.
-        rows: usize,
-        /// Columns.
-        columns: usize,
-        /// Distance between rows, and between columns, in elements.
-        strides: [usize; 2],
-        /// The elements there are.
-        found: usize,
-    },
-    /// Matrices that cannot be multiplied.
-    #[error("{left:?} times {right:?} does not give {found} elements")]
-    Product {
-        /// Rows and columns of the left matrix.
-        left: [usize; 2],
-        /// Rows and columns of the right matrix.
-        right: [usize; 2],
-        /// The length of the output.
-        found: usize,
     },
     /// An input or an output with another number of elements than the primitive's.
     #[error("{what} has {found} elements, the primitive {needed}")]

@@ -25,6 +25,11 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// The first element. Where several threads write through it, they must keep to elements of their own.
+    pub(super) fn pointer(&self) -> *mut f32 {
+        self.start
+    }
+
     /// The elements `range`.
     ///
     /// # Safety
