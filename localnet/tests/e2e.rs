@@ -268,6 +268,8 @@ async fn a_killed_worker_goes_on_from_its_checkpoint_and_a_dead_one_is_dropped()
         "0.02",
         "--round-blocks",
         "150",
+        "--compression",
+        "5%",
     ];
     let watched = alice.post(&network, "watched", 1, &more).await?;
 

@@ -3,7 +3,8 @@
 //! ```text
 //! jobs/<id>/model.onnx                  the graph
 //!           state-<root>.safetensors    weights of an agreed root, the last two
-//!           delta-<round>.safetensors   this worker's delta of a round, the last two
+//!           delta-<round>               this worker's delta of a round, the last two
+//!           error-<round>.safetensors   what compressing that delta lost, to be carried on
 //!           checkpoint                  where a round stands: steps, trace so far, weights and optimizer state
 //!           evaluation.json             an evaluator's score and salt, before it is committed
 //! ```
@@ -67,7 +68,22 @@ impl JobFiles {
 
     /// The path of this worker's delta of a round.
     pub fn delta(&self, round: u32) -> PathBuf {
-        self.path(&format!("delta-{round}.safetensors"))
+        self.path(&format!("delta-{round}"))
+    }
+
+    /// The path of what compressing the delta of a round lost.
+    pub fn error(&self, round: u32) -> PathBuf {
+        self.path(&format!("error-{round}.safetensors"))
+    }
+
+    /// The error carried into a round: that of this worker's last round before it. A round that is trained a second time
+    /// starts from the same error.
+    pub fn carried(&self, round: u32) -> Result<Option<Weights>> {
+        let mut last = None;
+        for entry in std::fs::read_dir(&self.folder)? {
+            last = last.max(numbered(&entry?.path(), "error-").filter(|n| *n < round));
+        }
+        last.map_or(Ok(None), |n| self.read_weights(&self.error(n)))
     }
 
     /// Writes a file whole or not at all.
@@ -132,7 +148,8 @@ impl JobFiles {
         }
     }
 
-    /// Deletes files of earlier rounds: all states but the named roots, all deltas before `round - 1`.
+    /// Deletes files of earlier rounds: all states but the named roots, all deltas and
+    /// errors before `round - 1`.
     pub fn forget(&self, keep: &[&[u8]], round: u32) -> Result<()> {
         let kept: Vec<PathBuf> = keep.iter().map(|root| self.state(root)).collect();
         for entry in std::fs::read_dir(&self.folder)? {
@@ -142,17 +159,20 @@ impl JobFiles {
                 .and_then(|n| n.to_str())
                 .unwrap_or_default()
                 .to_string();
-            let delta = name
-                .strip_prefix("delta-")
-                .and_then(|n| n.split('.').next())
-                .and_then(|n| n.parse::<u32>().ok());
             let old_state = name.starts_with("state-") && !kept.contains(&path);
-            if old_state || delta.is_some_and(|n| n + 1 < round) {
+            let of_round = numbered(&path, "delta-").or(numbered(&path, "error-"));
+            if old_state || of_round.is_some_and(|n| n < round.saturating_sub(1)) {
                 std::fs::remove_file(&path).wrap_err_with(|| format!("cannot remove {}", path.display()))?;
             }
         }
         Ok(())
     }
+}
+
+/// The number in a file's name after `prefix`.
+fn numbered(path: &Path, prefix: &str) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_prefix(prefix)?.split('.').next()?.parse().ok()
 }
 
 fn parse_checkpoint(bytes: &[u8]) -> Result<(Checkpoint, Weights)> {
@@ -225,11 +245,27 @@ mod tests {
             files.delta(0),
             files.delta(1),
             files.delta(2),
+            files.error(0),
+            files.error(1),
         ] {
             files.write(&path, b"x").unwrap();
         }
         files.forget(&[&[2]], 2).unwrap();
         assert!(!files.state(&[1]).exists() && files.state(&[2]).exists());
         assert!(!files.delta(0).exists() && files.delta(1).exists() && files.delta(2).exists());
+        assert!(!files.error(0).exists() && files.error(1).exists());
+    }
+
+    #[test]
+    fn the_last_error_before_a_round_is_carried() {
+        let home = tempfile::tempdir().unwrap();
+        let files = JobFiles::open(home.path(), 1).unwrap();
+        let of = |value| Weights::from([("w".to_string(), Tensor::scalar(value))]);
+        for (round, value) in [(2, 2.0), (9, 9.0), (10, 10.0)] {
+            files.write_weights(&files.error(round), &of(value)).unwrap();
+        }
+        let carried = [0, 2, 3, 9, 10, 11, 20].map(|round| files.carried(round).unwrap());
+        let expected = [None, None, Some(2.0), Some(2.0), Some(9.0), Some(10.0), Some(10.0)];
+        assert_eq!(carried, expected.map(|value| value.map(of)));
     }
 }

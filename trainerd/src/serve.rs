@@ -2,7 +2,7 @@
 //!
 //! | key | content |
 //! |---|---|
-//! | `delta/<job>/<round>` | this worker's delta of a round, safetensors |
+//! | `delta/<job>/<round>` | this worker's delta of a round: safetensors, or compressed where the job says so |
 //! | `state/<job>/<root>` | the weights of an agreed root (hex), safetensors |
 
 use std::path::PathBuf;

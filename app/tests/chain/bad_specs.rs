@@ -132,6 +132,10 @@ fn models_and_tasks_out_of_bounds() {
             |s| s.macs_per_sample = u64::MAX,
             &["is 18446744073709551615", "1 to 1125899906842624"],
         ),
+        (
+            |s| s.delta_share_ppm = 1_000_001,
+            &["share of deltas (parts per million) is 1000001", "0 to 1000000"],
+        ),
     ]);
 }
 

@@ -151,6 +151,7 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         deadlines,
         partial_share_bp,
         macs_per_sample,
+        delta_share_ppm,
     } = spec;
     if name.len() > 128 {
         return Err(bad("name", format!("{} bytes", name.len()), "at most 128 bytes"));
@@ -228,5 +229,11 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         0,
         10_000,
     )?;
-    within("multiply-accumulates per sample", *macs_per_sample, 1, 1 << 50)
+    within("multiply-accumulates per sample", *macs_per_sample, 1, 1 << 50)?;
+    within(
+        "share of deltas (parts per million)",
+        u64::from(*delta_share_ppm),
+        0,
+        1_000_000,
+    )
 }

@@ -1,3 +1,4 @@
 //! How workers train together.
 
+pub mod delta;
 pub mod federated;

@@ -11,9 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use trainyard_client::data::{Grant, Split, open_key};
 use trainyard_exact::{
-    Weights,
-    average::{delta, merge},
-    state_root, trace,
+    Weights, state_root, trace,
     weights_file::{Limits, from_safetensors, to_safetensors},
 };
 use trainyard_overlay::PeerId;
@@ -31,7 +29,10 @@ use crate::{
     engine,
     files::{JobFiles, MAX_WEIGHTS},
     inputs::{Inputs, cid, providers},
-    paradigm::federated::{self, Report, Share, Trained},
+    paradigm::{
+        delta::{Delta, merge},
+        federated::{self, Report, Share, Trained},
+    },
     serve::{delta_key, state_key},
 };
 
@@ -212,7 +213,7 @@ impl Worker {
         }
         let key = state_key(self.job, root);
         for peer in providers(&self.node.overlay, &self.node.chain, job).await {
-            match self.fetch_tensors(peer, &key, root).await {
+            match self.fetch_state(peer, &key, root).await {
                 Ok(weights) => {
                     self.files.write_weights(&path, &weights)?;
                     tracing::info!(job = self.job, %peer, "caught up with the round's start weights");
@@ -227,25 +228,36 @@ impl Worker {
         ))
     }
 
-    async fn fetch_tensors(&self, peer: PeerId, key: &str, root: &[u8]) -> Result<Weights> {
+    async fn fetch_state(&self, peer: PeerId, key: &str, root: &[u8]) -> Result<Weights> {
         let bytes = self.node.overlay.fetch_stream(peer, key, MAX_WEIGHTS).await?;
-        checked(&bytes, root)
+        let weights = from_safetensors(&bytes, &Limits::default())?;
+        let found = state_root(&weights);
+        ensure!(
+            found.as_slice() == root,
+            "the tensors' root is {}, expected {}",
+            hex::encode(found),
+            hex::encode(root)
+        );
+        Ok(weights)
     }
 
     async fn commit_round(&mut self, job: &Job, round: &Round, me: &str) -> Result<Next> {
         let data = self.data(job).await?;
         let start = self.weights(job, &job.round_root).await?;
-        let share = Share::of(&self.inputs(job).await?.spec, round, me)?;
+        let spec = self.inputs(job).await?.spec.clone();
+        let share = Share::of(&spec, round, me)?;
         let Some(trained) = self.run_round(job, data, share.clone(), start.clone()).await? else {
             return Ok(Next::Again);
         };
-        let delta = delta(&start, &trained.end)?;
-        if let Some((name, (at, value))) = delta.iter().find_map(|(n, t)| t.first_non_finite().map(|f| (n, f))) {
-            return Err(eyre!(
-                "training diverged: element {at} of {name:?} changed by {value}; the trace is not committed"
-            ));
+        let carried = self.files.carried(round.round)?;
+        let (delta, error) = Delta::new(&spec, &start, &trained.end, carried.as_ref())
+            .wrap_err("training diverged; the trace is not committed")?;
+        if let Some(error) = error {
+            self.files.write_weights(&self.files.error(round.round), &error)?;
         }
-        let bytes = self.files.write_weights(&self.files.delta(round.round), &delta)?;
+        let bytes = delta.to_bytes()?;
+        self.files.write(&self.files.delta(round.round), &bytes)?;
+        let delta_bytes = bytes.len();
         let added = self.node.overlay.add_bytes(bytes).await?;
         self.node.announce(added.cid);
         let count = u32::try_from(trained.states.len())?;
@@ -256,7 +268,7 @@ impl Worker {
             round: round.round,
             start_root: job.round_root.clone(),
             trace_root: trace::trace_root(self.job, round.round, &trained.states, &salts)?.to_vec(),
-            delta_root: state_root(&delta).to_vec(),
+            delta_root: delta.root().to_vec(),
             delta_cid: added.cid.to_string(),
             samples: share.samples(),
         };
@@ -265,6 +277,7 @@ impl Worker {
             job = self.job,
             round = round.round,
             samples = share.samples(),
+            delta_bytes,
             "committed its trace"
         );
         Ok(Next::Again)
@@ -330,7 +343,7 @@ impl Worker {
             .iter()
             .filter_map(|w| round.commits.iter().find(|c| c.worker == *w))
         {
-            match self.fetch_delta(job, round, commit, me).await {
+            match self.fetch_delta(job, round, commit, me, &start).await {
                 Ok(delta) => match merge(&start, &[(commit.samples, delta.clone())]) {
                     Ok(_) => deltas.push((commit.samples, delta)),
                     // What its root commits to cannot be merged, for nobody: all leave it out.
@@ -363,25 +376,32 @@ impl Worker {
     }
 
     /// A worker's delta: our own from the folder, another's over a direct stream, or from whoever has its blocks.
-    async fn fetch_delta(&self, job: &Job, round: &Round, commit: &TraceCommit, me: &str) -> Result<Weights> {
+    async fn fetch_delta(
+        &mut self,
+        job: &Job,
+        round: &Round,
+        commit: &TraceCommit,
+        me: &str,
+        start: &Weights,
+    ) -> Result<Delta> {
+        let inputs = self.inputs(job).await?;
+        let checked = |bytes: &[u8]| Delta::from_bytes(&inputs.spec, start, bytes, &commit.delta_root);
         if commit.worker == me
             && let Some(bytes) = self.files.read(&self.files.delta(round.round))?
         {
-            return checked(&bytes, &commit.delta_root);
+            return checked(&bytes);
         }
         let peer = self.node.chain.peer_of(&commit.worker).await?;
         let key = delta_key(self.job, round.round);
-        match self.fetch_tensors(peer, &key, &commit.delta_root).await {
+        let overlay = &self.node.overlay;
+        let streamed = overlay.fetch_stream(peer, &key, MAX_WEIGHTS).await;
+        match streamed.map_err(Into::into).and_then(|bytes| checked(&bytes)) {
             Ok(delta) => Ok(delta),
             Err(e) => {
                 tracing::debug!(%peer, error = %e, "no delta by stream, asking for its blocks");
-                let peers = providers(&self.node.overlay, &self.node.chain, job).await;
-                let bytes = self
-                    .node
-                    .overlay
-                    .get_bytes(cid(&commit.delta_cid)?, MAX_WEIGHTS, &peers)
-                    .await?;
-                checked(&bytes, &commit.delta_root)
+                let peers = providers(overlay, &self.node.chain, job).await;
+                let bytes = overlay.get_bytes(cid(&commit.delta_cid)?, MAX_WEIGHTS, &peers).await?;
+                checked(&bytes)
             }
         }
     }
@@ -455,17 +475,4 @@ impl Worker {
         });
         Ok(sender)
     }
-}
-
-/// Tensors from bytes, whose state root must be `root`.
-fn checked(bytes: &[u8], root: &[u8]) -> Result<Weights> {
-    let weights = from_safetensors(bytes, &Limits::default())?;
-    let found = state_root(&weights);
-    ensure!(
-        found.as_slice() == root,
-        "the tensors' root is {}, expected {}",
-        hex::encode(found),
-        hex::encode(root)
-    );
-    Ok(weights)
 }

@@ -76,6 +76,10 @@ pub(in crate::cli) struct Post {
     /// Start weights, a safetensors file [default: the model's own]
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
+    /// How workers exchange their deltas: `none` (whole, as f32), `int8` (every element as an 8-bit integer), or the share
+    /// of elements to send as such, like `1%` or `0.25%`
+    #[arg(long, value_parser = delta_share, default_value = "none")]
+    compression: u32,
     /// Least reputation of a worker
     #[arg(long, default_value_t = 0)]
     min_reputation: u32,
@@ -197,6 +201,7 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         }),
         partial_share_bp: post.partial_share_bp,
         macs_per_sample: graph.macs(),
+        delta_share_ppm: post.compression,
     };
     let budget = Some(coin::utrain(post.budget));
     let build = |client: trainyard_proto::address::Address| {
@@ -227,6 +232,27 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
     Ok(())
 }
 
+/// Parts per million of a delta that are sent; 0 where it is sent whole.
+fn delta_share(text: &str) -> Result<u32, String> {
+    let share = || {
+        let (whole, fraction) = text
+            .strip_suffix('%')?
+            .split_once('.')
+            .unwrap_or((text.strip_suffix('%')?, ""));
+        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || fraction.len() > 4 || !digits(whole) || !digits(fraction) {
+            return None;
+        }
+        let ppm = format!("{whole}{fraction:0<4}").parse().ok()?;
+        (1..=1_000_000).contains(&ppm).then_some(ppm)
+    };
+    match text {
+        "none" => Ok(0),
+        "int8" => Ok(1_000_000),
+        _ => share().ok_or_else(|| "none, int8, or a share between 0.0001% and 100%".into()),
+    }
+}
+
 fn manifest(global: &Global, cid: &str, split: Split) -> Result<Manifest> {
     let manifest = Manifest::open(&data::read_manifest(&global.home()?, cid)?)?;
     let found = manifest.split;
@@ -243,5 +269,40 @@ fn reference(manifest: &Manifest, cid: String) -> DataRef {
         plaintext_root: manifest.plaintext_root.to_vec(),
         samples: manifest.samples,
         encrypted: manifest.encryption != Encryption::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read_exactly() {
+        let table = [
+            ("none", 0),
+            ("int8", 1_000_000),
+            ("100%", 1_000_000),
+            ("1%", 10_000),
+            ("0.25%", 2_500),
+            ("0.0001%", 1),
+        ];
+        for (text, ppm) in table {
+            assert_eq!(delta_share(text), Ok(ppm), "{text:?}");
+        }
+        for text in [
+            "",
+            "1",
+            "%",
+            ".5%",
+            "0%",
+            "0.0000%",
+            "0.00001%",
+            "100.0001%",
+            "-1%",
+            "1e1%",
+            "99999999999%",
+        ] {
+            assert!(delta_share(text).is_err(), "{text:?} was taken");
+        }
     }
 }
