@@ -1,6 +1,7 @@
 //! What a handler sees: the state, the block it runs in, and the events it leaves.
 
 use sha2::{Digest, Sha256};
+use trainyard_proto::tendermint_proto::google::protobuf::{Duration, Timestamp};
 
 use crate::{
     error::Error,
@@ -70,6 +71,27 @@ impl Ctx<'_, '_> {
     pub fn emit(&mut self, event: Event) {
         self.events.push(event);
     }
+}
+
+/// Unix seconds as the SDK's messages carry them.
+#[must_use]
+pub fn timestamp(seconds: u64) -> Timestamp {
+    Timestamp {
+        seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
+        nanos: 0,
+    }
+}
+
+/// Whole Unix seconds of a timestamp; none, and what lies before 1970, is 0.
+#[must_use]
+pub fn unix_seconds(timestamp: Option<&Timestamp>) -> u64 {
+    timestamp.map_or(0, |t| u64::try_from(t.seconds).unwrap_or(0))
+}
+
+/// Whole seconds of a duration; none, and negative ones, are 0.
+#[must_use]
+pub fn whole_seconds(duration: Option<&Duration>) -> u64 {
+    duration.map_or(0, |d| u64::try_from(d.seconds).unwrap_or(0))
 }
 
 /// Blocks of an epoch (parameter, set at genesis).

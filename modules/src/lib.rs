@@ -10,9 +10,11 @@
 //! | [`registry`] | workers and evaluators |
 //! | [`job`] | jobs from posting to payment |
 //! | [`pouw`] | the header of useful work and epoch checkpoints |
+//! | [`gov`] | proposals, deposits, votes |
 //!
 //! A module may call those above it in this table, never those below. [`machine`] puts them together: the tables of messages
-//! and queries, transactions, blocks, genesis. [`state`] gives typed access to keys, [`context`] what a handler sees.
+//! and queries, transactions, blocks, genesis; [`gov`] alone looks into its table of messages, to carry out what was decided.
+//! [`state`] gives typed access to keys, [`context`] what a handler sees, [`governed`] what governance alone may send.
 
 pub mod auth;
 pub mod bank;
@@ -21,6 +23,8 @@ pub mod crypto;
 pub mod distribution;
 pub mod error;
 pub mod gas;
+pub mod gov;
+pub mod governed;
 pub mod job;
 pub mod machine;
 pub mod page;

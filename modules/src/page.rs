@@ -25,7 +25,32 @@ pub fn map<K: Key + Clone, V: Message + Default, T>(
     state: &mut State<'_>,
     map: &Map<K, V>,
     request: Option<&PageRequest>,
+    pick: impl FnMut(&K, V) -> Option<T>,
+) -> Result<(Vec<T>, Option<PageResponse>), Error> {
+    page(request, pick, |start, limit| map.from(state, start, limit))
+}
+
+/// The entries of `map` under `part`, the first of its keys' parts, that `pick` keeps, a page at a time, in key order.
+///
+/// # Errors
+/// As [`map`].
+pub fn under<P: Key, K: Key, V: Message + Default, T>(
+    state: &mut State<'_>,
+    map: &Map<K, V>,
+    part: &P,
+    request: Option<&PageRequest>,
+    pick: impl FnMut(&K, V) -> Option<T>,
+) -> Result<(Vec<T>, Option<PageResponse>), Error> {
+    page(request, pick, |start, limit| match start {
+        Some(start) => map.under_from(state, part, start, limit),
+        None => map.under(state, part, limit),
+    })
+}
+
+fn page<K: Key, V, T>(
+    request: Option<&PageRequest>,
     mut pick: impl FnMut(&K, V) -> Option<T>,
+    read: impl FnOnce(Option<&K>, usize) -> Result<Vec<(K, V)>, Error>,
 ) -> Result<(Vec<T>, Option<PageResponse>), Error> {
     let request = request.cloned().unwrap_or_default();
     if request.reverse {
@@ -36,15 +61,16 @@ pub fn map<K: Key + Clone, V: Message + Default, T>(
         limit => limit.min(MAX_LIMIT),
     };
     let mut skip = request.offset;
-    let found = if request.key.is_empty() {
-        map.from::<K>(state, None, MAX_SCAN + 1)?
+    let start = if request.key.is_empty() {
+        None
     } else {
         let mut rest = request.key.as_slice();
         let start = K::read(&mut rest)
             .filter(|_| rest.is_empty())
             .ok_or_else(|| SdkError::InvalidRequest("pagination key is not one that a page ended with".into()))?;
-        map.from(state, Some(&start), MAX_SCAN + 1)?
+        Some(start)
     };
+    let found = read(start.as_ref(), MAX_SCAN + 1)?;
     let mut out = Vec::new();
     let mut next_key = Vec::new();
     for (seen, (key, value)) in found.into_iter().enumerate() {

@@ -367,6 +367,22 @@ impl<K: Key, V: Message + Default> Map<K, V> {
         self.scan(state, self.raw(part), None, limit)
     }
 
+    /// The pairs whose keys begin with `part`, from `start` on, in key order, at most `limit`.
+    ///
+    /// # Errors
+    /// Out of gas, or the store failed.
+    pub fn under_from<P: Key>(
+        &self,
+        state: &mut State<'_>,
+        part: &P,
+        start: &K,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>, Error> {
+        let prefix = self.raw(part);
+        let end = Some(after(&prefix));
+        self.scan(state, self.raw(start).max(prefix), end, limit)
+    }
+
     /// The pairs with keys from `start` on (`None`: from the first), in key order, at most `limit`.
     ///
     /// # Errors

@@ -18,7 +18,7 @@
 //! - that second node, where it is dropped between the two calls and opened again ([`Builder::restart_every`]), comes back
 //!   with the committed height and hash and then reaches the same app hash,
 //! - CometBFT could carry out the changes of the validator set,
-//! - all invariants hold, and the supply is the genesis'.
+//! - all invariants hold, and the supply is the genesis' less what was burned.
 //!
 //! A broken assertion panics. Accounts are named; a name's key is a function of the name ([`key`]).
 //!
@@ -362,6 +362,7 @@ impl Chain {
             .app()
             .check_invariants()
             .unwrap_or_else(|e| panic!("after height {height}: {e}"));
+        self.supply -= burned(&response);
         assert_eq!(
             self.query_supply(),
             self.supply,
@@ -455,6 +456,16 @@ fn key_and_power(update: &abci::ValidatorUpdate) -> (Vec<u8>, i64) {
         Some(Sum::Ed25519(key)) => (key.clone(), update.power),
         other => panic!("CometBFT is told of a validator with the key {other:?}"),
     }
+}
+
+/// utrain that a block's events say were burned.
+fn burned(response: &abci::ResponseFinalizeBlock) -> u64 {
+    let events = response.tx_results.iter().flat_map(|r| &r.events);
+    let burns = events.chain(&response.events).filter(|e| e.r#type == "burn");
+    let amounts = burns.flat_map(|e| &e.attributes).filter(|a| a.key == "amount");
+    amounts
+        .map(|a| trainyard_proto::coin::parse_human(&a.value).expect("an amount"))
+        .sum()
 }
 
 fn timestamp(seconds: u64) -> Timestamp {

@@ -118,7 +118,7 @@ fn transactions_that_are_none() {
         value: Vec::new(),
     };
     let vote = Any {
-        type_url: "/cosmos.gov.v1.MsgVote".into(),
+        type_url: "/cosmos.nft.v1beta1.MsgSend".into(),
         value: Vec::new(),
     };
     let mut padded = tx.clone();
@@ -138,7 +138,7 @@ fn transactions_that_are_none() {
         (with(vec![cut]), 2, vec!["MsgSend"]),
         (with(vec![one; 65]), 18, vec!["65 messages", "1 to 64"]),
         (with(vec![]), 18, vec!["0 messages", "1 to 64"]),
-        (with(vec![vote]), 6, vec!["/cosmos.gov.v1.MsgVote"]),
+        (with(vec![vote]), 6, vec!["/cosmos.nft.v1beta1.MsgSend"]),
         (with(vec![header.clone()]), 6, vec!["PouwHeader"]),
         (
             bend(&tx, |body, _, _| body.extension_options.push(header)),

@@ -11,7 +11,7 @@ use trainyard_modules::{
     context::{Block, EPOCH_BLOCKS},
     distribution as rewards,
     gas::Gas,
-    job,
+    gov, job,
     machine::{self, Genesis},
     pouw, registry, staking,
     state::{Empty, State},
@@ -25,6 +25,7 @@ use trainyard_proto::{
 
 use crate::{
     distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
+    gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
     registry::{leave_registry, update},
     staking::{delegate, undelegate},
     support::*,
@@ -56,11 +57,18 @@ impl Story {
         let messages = names.iter().map(|name| (*name, message(&self.chain, name))).collect();
         self.block(messages);
     }
+
+    /// Messages that a proposal carried out in the last block.
+    fn see_carried_out(&mut self) {
+        let actions = self.chain.events().iter().filter(|e| e.r#type == "message");
+        let actions = actions.flat_map(|e| &e.attributes).filter(|a| a.key == "action");
+        self.seen.extend(actions.map(|a| a.value.clone()));
+    }
 }
 
 #[test]
 fn the_app_hash_over_every_message() {
-    let chain = builder().epoch_blocks(10).build();
+    let chain = builder().epoch_blocks(10).genesis(short_votes).build();
     let (text, seen) = (String::new(), BTreeSet::new());
     let mut story = Story { chain, text, seen };
     story.all(&WORKERS, |_, name| {
@@ -106,9 +114,22 @@ fn the_app_hash_over_every_message() {
     });
     assert_eq!(story.chain.job(1).state(), JobState::Settled);
     story.block(vec![("w3", any::pack(&leave_registry("w3")))]);
-    while story.chain.height() < 20 {
-        story.block(Vec::new());
-    }
+    // What governance alone may send is carried out by a proposal that passes.
+    story.block(vec![
+        (CLIENT, any::pack(&submit(CLIENT, governed(CLIENT), 90 * TRAIN))),
+        ("other", any::pack(&submit("other", Vec::new(), 50 * TRAIN))),
+    ]);
+    story.block(vec![
+        (CLIENT, any::pack(&deposit(CLIENT, 1, 10 * TRAIN))),
+        ("other", any::pack(&cancel_proposal("other", 2))),
+    ]);
+    story.block(vec![
+        (VALIDATOR, any::pack(&vote_yes(VALIDATOR, 1))),
+        ("other", any::pack(&vote_weighted("other", 1))),
+    ]);
+    story.chain.pass_time(60);
+    story.block(Vec::new());
+    story.see_carried_out();
     story.block(vec![
         ("other", any::pack(&give("other", TRAIN))),
         ("other", any::pack(&withdraw_to("other", "stranger"))),
@@ -164,6 +185,14 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("job::LOG_UNITS", job::LOG_UNITS.raw_key()),
         ("job::LAST_ID", job::LAST_ID.raw_key()),
         ("job::PARAMS", job::PARAMS.raw_key()),
+        ("registry::MEMBERS", registry::MEMBERS.raw_key(&a)),
+        ("gov::PROPOSALS", gov::PROPOSALS.raw_key(&1)),
+        ("gov::LAST_ID", gov::LAST_ID.raw_key()),
+        ("gov::DEPOSITS", gov::DEPOSITS.raw_key(&(1, a))),
+        ("gov::VOTES", gov::VOTES.raw_key(&(1, a))),
+        ("gov::INACTIVE", gov::INACTIVE.raw_key(&(1_700_000_000, 1))),
+        ("gov::ACTIVE", gov::ACTIVE.raw_key(&(1_700_000_000, 1))),
+        ("gov::PARAMS", gov::PARAMS.raw_key()),
         ("pouw::CHECKPOINTS", pouw::CHECKPOINTS.raw_key(&3)),
         ("pouw::EPOCHS", pouw::EPOCHS.raw_key()),
     ]
@@ -210,6 +239,9 @@ fn busy() -> Chain {
     chain.ok("late", &undelegate("late", VALIDATOR, 2 * TRAIN));
     chain.ok("late", &register("late", Role::Worker, 100 * TRAIN));
     chain.ok("late", &leave_registry("late"));
+    chain.ok("late", &submit("late", Vec::new(), 50 * TRAIN));
+    chain.ok("late", &submit("late", Vec::new(), 100 * TRAIN));
+    chain.ok("late", &vote_weighted("late", 2));
     let mut long = spec();
     let deadlines = long.deadlines.as_mut().unwrap();
     (deadlines.open, deadlines.grant, deadlines.round, deadlines.submit) = (100, 100, 100, 100);
@@ -316,6 +348,7 @@ fn an_imported_chain_goes_on_as_the_exported_one() {
         (held(&chain, bank::NOT_BONDED_POOL), worth(&chain, "late")),
         (0, CASH - 5 * TRAIN)
     );
+    assert_eq!(held(&chain, bank::GOV_DEPOSITS), 0);
 }
 
 fn find(chain: &Chain, state: JobState) -> u64 {

@@ -16,6 +16,7 @@ use trainyard_proto::{
 
 use crate::{
     distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
+    gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
     registry::{leave_registry, update},
     staking::{delegate, undelegate},
     support::*,
@@ -89,6 +90,7 @@ impl Simulation {
                 let time = &mut genesis.staking.params.unbonding_time;
                 time.as_mut().unwrap().seconds = 30;
                 genesis.registry.params.unbonding_blocks = 20;
+                short_votes(genesis);
             });
         Self {
             chain: builder.build(),
@@ -120,6 +122,9 @@ impl Simulation {
             } else {
                 self.chain.block(txs)
             };
+            let carried_out = self.chain.events().iter().filter(|e| e.r#type == "message");
+            let carried_out = carried_out.flat_map(|e| &e.attributes).filter(|a| a.key == "action");
+            self.succeeded.extend(carried_out.map(|a| a.value.clone()));
             for (kind, outcome) in kinds.into_iter().zip(outcomes) {
                 if outcome.is_ok() {
                     self.succeeded.insert(kind);
@@ -198,6 +203,7 @@ impl Simulation {
             29..33 => any::pack(&post_msg(who, &self.spec(), amount.min(1_000 * TRAIN))),
             33..35 => any::pack(&cancel(who, self.random.below(40))),
             35..37 => any::pack(&leave(who, self.random.below(40))),
+            37..45 => return self.governance(),
             _ => {
                 return self
                     .step()
@@ -205,6 +211,35 @@ impl Simulation {
             }
         };
         (who, message)
+    }
+
+    /// Proposals, and what is done with the latest of them.
+    fn governance(&mut self) -> (&'static str, Any) {
+        let (who, to) = (self.actor(), self.actor());
+        let voter = self.random.pick(&[who, VALIDATOR]);
+        let proposals = self.chain.app().last_block().map(|_| self.chain.export().gov.proposals);
+        let latest: Vec<_> = proposals.unwrap_or_default().into_iter().rev().take(2).collect();
+        let kind = self.random.below(10);
+        let Some(proposal) = (kind > 2 && !latest.is_empty())
+            .then(|| &latest[usize::try_from(self.random.below(latest.len() as u64)).unwrap()])
+        else {
+            let one = usize::try_from(self.random.below(8)).unwrap();
+            let messages = governed(to).into_iter().skip(one).take(2).collect();
+            return (
+                who,
+                any::pack(&submit(who, messages, (98 + self.random.below(10)) * TRAIN)),
+            );
+        };
+        let id = proposal.id;
+        match kind {
+            3 => (who, any::pack(&deposit(who, id, self.random.amount()))),
+            4 => (voter, any::pack(&vote_weighted(voter, id))),
+            5 => {
+                let who = self.random.pick(&[who, name_of(&proposal.proposer)]);
+                (who, any::pack(&cancel_proposal(who, id)))
+            }
+            _ => (voter, any::pack(&vote_yes(voter, id))),
+        }
     }
 
     fn spec(&mut self) -> JobSpec {

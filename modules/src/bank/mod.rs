@@ -5,7 +5,7 @@
 //! | `bank/balance/{address}{denom}` | amount (u64); no entry is zero |
 //! | `bank/supply/{denom}` | amount (u64) |
 //!
-//! Events: `transfer`, `coin_spent`, `coin_received`, as the SDK's. Only `utrain` exists so far; keys carry the
+//! Events: `transfer`, `coin_spent`, `coin_received`, `burn`, as the SDK's. Only `utrain` exists so far; keys carry the
 //! denomination so that tokens of other chains can arrive beside it.
 
 mod genesis;
@@ -37,6 +37,8 @@ pub const MODULE_ACCOUNTS: &[&str] = &[
     NOT_BONDED_POOL,
     NODE_BONDS,
     ESCROW,
+    GOV,
+    GOV_DEPOSITS,
 ];
 /// Holds gas and posting fees until the epoch ends.
 pub const FEE_COLLECTOR: &str = "fee_collector";
@@ -52,6 +54,11 @@ pub const NOT_BONDED_POOL: &str = "not_bonded_tokens_pool";
 pub const NODE_BONDS: &str = "registry";
 /// Holds budgets and stakes of jobs.
 pub const ESCROW: &str = "job_escrow";
+
+/// Signs the messages of proposals that passed; holds nothing.
+pub const GOV: &str = "gov";
+/// Holds the deposits of open proposals.
+pub const GOV_DEPOSITS: &str = "gov_deposits";
 
 /// utrain of an account.
 ///
@@ -101,6 +108,30 @@ pub fn transfer(ctx: &mut Ctx<'_, '_>, from: Address, to: Address, amount: u64) 
             .with("sender", from)
             .with("amount", &coin),
     );
+    Ok(())
+}
+
+/// Destroys `amount` utrain of an account; the supply falls by as much.
+///
+/// # Errors
+/// Insufficient funds, with what is there and what is needed; nothing has changed then.
+pub fn burn(ctx: &mut Ctx<'_, '_>, from: Address, amount: u64) -> Result<(), Error> {
+    if amount == 0 {
+        return Ok(());
+    }
+    let have = balance(ctx.state, &from)?;
+    let left = have
+        .checked_sub(amount)
+        .ok_or(SdkError::InsufficientFunds { have, need: amount })?;
+    let supply = SUPPLY.get(ctx.state, &DENOM.to_string())?.unwrap_or(0);
+    let supply = supply
+        .checked_sub(amount)
+        .ok_or_else(|| Error::fatal(format!("supply of {supply}utrain is below a balance of {have}utrain")))?;
+    set_balance(ctx.state, &from, left)?;
+    SUPPLY.set(ctx.state, &DENOM.to_string(), &supply)?;
+    let coin = format!("{amount}{DENOM}");
+    ctx.emit(Event::new("coin_spent").with("spender", from).with("amount", &coin));
+    ctx.emit(Event::new("burn").with("burner", from).with("amount", &coin));
     Ok(())
 }
 

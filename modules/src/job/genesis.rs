@@ -82,7 +82,7 @@ pub fn default_params() -> Params {
     }
 }
 
-fn check_params(params: &Params) -> Result<(), Error> {
+pub(super) fn check_params(params: &Params) -> Result<(), Error> {
     let Params {
         posting_fee_bp,
         workers_bp,

@@ -133,7 +133,7 @@ pub(super) fn start(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
     open_round(ctx, job, 0)
 }
 
-/// Draws evaluators by bond, never the client, a worker of the job, or a node of one operator with either.
+/// Draws evaluators by bond among those admitted, never the client, a worker of the job, or a node of one operator with either.
 fn draw_evaluators(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<Address>, Error> {
     let nodes = NODES.all(ctx.state)?;
     let mut barred = Vec::new();
@@ -145,8 +145,10 @@ fn draw_evaluators(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<A
             .map(|(_, n)| n.operator.clone());
         barred.extend(operator);
     }
+    let members = registry::members(ctx.state)?;
     let candidates: Vec<(Address, u64)> = nodes
         .iter()
+        .filter(|(owner, _)| members.as_ref().is_none_or(|members| members.contains(owner)))
         .filter(|(_, n)| has_role(n, Role::Evaluator) && !barred.contains(&n.owner) && !barred.contains(&n.operator))
         .map(|(owner, n)| (*owner, n.bond))
         .collect();

@@ -19,6 +19,7 @@
 //! | `CommitTrace`, `RoundResult`, `SubmitResult` | an active worker of the job | training | `msgs_worker.rs` |
 //! | `CommitEvaluation` | an evaluator drawn for the job | evaluating | `msgs_evaluator.rs` |
 //! | `RevealEvaluation` | the same, having committed | revealing | `msgs_evaluator.rs` |
+//! | `UpdateParams` | governance | – | `mod.rs` |
 //!
 //! `spec.rs` checks what a client asks for, `lifecycle.rs` moves a job from state to state, `settle.rs` pays. Budgets and
 //! stakes lie in [`bank::ESCROW`]. Events are named `job_…` and carry `job_id`.
@@ -40,13 +41,14 @@ pub use queries::{query_grant, query_job, query_jobs, query_params, query_round}
 pub use spec::check_spec;
 use trainyard_proto::{
     address::Address,
-    job::{Job, JobSpec, JobState, Params, Round, RoundPhase, WorkerState},
+    job::{Job, JobSpec, JobState, MsgUpdateParams, MsgUpdateParamsResponse, Params, Round, RoundPhase, WorkerState},
 };
 
 use crate::{
     bank,
     context::Event,
     error::{Error, coded},
+    governed::update_params,
     state::{Item, Map, State},
 };
 
@@ -287,3 +289,5 @@ pub fn invariant(state: &mut State<'_>) -> Result<(), Error> {
     }
     Ok(())
 }
+
+update_params!(MsgUpdateParams, MsgUpdateParamsResponse, genesis::check_params, PARAMS);

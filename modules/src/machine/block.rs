@@ -3,7 +3,7 @@
 use crate::{
     context::{Block, Ctx, EPOCH_BLOCKS, Event, advance_beacon, is_epoch_end},
     error::Error,
-    job, pouw, registry,
+    gov, job, pouw, registry,
     staking::{self, Power},
     state::State,
 };
@@ -16,12 +16,13 @@ pub fn begin_block(state: &mut State<'_>, block: &Block, events: &mut Vec<Event>
     advance_beacon(&mut Ctx { state, block, events })
 }
 
-/// After the transactions: deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.
+/// After the transactions: what governance decided, deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.
 ///
 /// # Errors
 /// Fatal: the store failed or state contradicts itself.
 pub fn end_block(state: &mut State<'_>, block: &Block, events: &mut Vec<Event>) -> Result<Vec<Power>, Error> {
     let mut ctx = Ctx { state, block, events };
+    gov::end_block(&mut ctx)?;
     job::end_block(&mut ctx)?;
     registry::end_block(&mut ctx)?;
     staking::end_block(&mut ctx)?;

@@ -15,7 +15,7 @@ use crate::{
     context::{self, Block, EPOCH_BLOCKS, Event},
     distribution,
     error::{Error, SdkError},
-    job, pouw, registry,
+    gov, job, pouw, registry,
     staking::{self, Power},
     state::State,
 };
@@ -46,6 +46,9 @@ pub struct Genesis {
     /// Useful work.
     #[serde(default)]
     pub pouw: pouw::Genesis,
+    /// Proposals.
+    #[serde(default)]
+    pub gov: gov::Genesis,
     /// Signed transactions that create the first validators.
     #[serde(default)]
     pub genutil: Genutil,
@@ -99,6 +102,7 @@ pub fn init_genesis(
         registry,
         job,
         pouw,
+        gov,
         genutil,
     } = genesis;
     if !(1..=1_000_000).contains(&core.epoch_blocks) {
@@ -123,6 +127,7 @@ pub fn init_genesis(
     registry::init(state, registry)?;
     job::init(state, job)?;
     pouw::init(state, pouw)?;
+    gov::init(state, gov)?;
     for (index, text) in genutil.gen_txs.iter().enumerate() {
         gentx(state, block, text, events).map_err(|mut error| {
             error.log = format!("gentx {index}: {}", error.log);
@@ -177,6 +182,7 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         registry: registry::export(state)?,
         job: job::export(state)?,
         pouw: pouw::export(state)?,
+        gov: gov::export(state)?,
         genutil: Genutil::default(),
     })
 }

@@ -14,7 +14,7 @@ pub mod ante;
 mod block;
 mod genesis;
 mod queries;
-mod router;
+pub(crate) mod router;
 mod run;
 
 pub use block::{begin_block, end_block};
@@ -23,7 +23,7 @@ pub use queries::{query, query_paths};
 pub use router::message_urls;
 pub use run::{Mode, TxResult, run_tx};
 
-use crate::{bank, distribution, error::Error, job, registry, staking, state::State};
+use crate::{bank, distribution, error::Error, gov, job, registry, staking, state::State};
 
 /// All invariants of all modules.
 ///
@@ -34,5 +34,6 @@ pub fn invariants(state: &mut State<'_>) -> Result<(), Error> {
     distribution::invariant(state)?;
     staking::invariant(state)?;
     registry::invariant(state)?;
-    job::invariant(state)
+    job::invariant(state)?;
+    gov::invariant(state)
 }

@@ -13,7 +13,7 @@ use crate::{
     context::Block,
     distribution,
     error::{Error, SdkError},
-    job, pouw, registry, staking,
+    gov, job, pouw, registry, staking,
     state::State,
 };
 
@@ -75,6 +75,14 @@ static QUERIES: &[(&str, Answer)] = &[
         "/cosmos.distribution.v1beta1.Query/ValidatorOutstandingRewards",
         distribution::query_outstanding
     ),
+    answer!("/cosmos.gov.v1.Query/Deposit", gov::query_deposit),
+    answer!("/cosmos.gov.v1.Query/Deposits", gov::query_deposits),
+    answer!("/cosmos.gov.v1.Query/Params", gov::query_params),
+    answer!("/cosmos.gov.v1.Query/Proposal", gov::query_proposal),
+    answer!("/cosmos.gov.v1.Query/Proposals", gov::query_proposals),
+    answer!("/cosmos.gov.v1.Query/TallyResult", gov::query_tally_result),
+    answer!("/cosmos.gov.v1.Query/Vote", gov::query_vote),
+    answer!("/cosmos.gov.v1.Query/Votes", gov::query_votes),
     answer!("/cosmos.staking.v1beta1.Query/Delegation", staking::query_delegation),
     answer!(
         "/cosmos.staking.v1beta1.Query/DelegatorDelegations",
@@ -101,6 +109,7 @@ static QUERIES: &[(&str, Answer)] = &[
         })
     }),
     answer!("/trainyard.pouw.v1.Query/Checkpoint", pouw::query_checkpoint),
+    answer!("/trainyard.registry.v1.Query/Members", registry::query_members),
     answer!("/trainyard.registry.v1.Query/Node", registry::query_node),
     answer!("/trainyard.registry.v1.Query/NodeByPeer", registry::query_node_by_peer),
     answer!("/trainyard.registry.v1.Query/Nodes", registry::query_nodes),

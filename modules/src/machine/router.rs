@@ -6,15 +6,17 @@ use trainyard_proto::{
     cosmos::{
         bank::v1beta1::MsgSend,
         distribution::v1beta1::{
-            MsgFundCommunityPool, MsgSetWithdrawAddress, MsgWithdrawDelegatorReward, MsgWithdrawValidatorCommission,
+            self as distribution, MsgCommunityPoolSpend, MsgFundCommunityPool, MsgSetWithdrawAddress,
+            MsgWithdrawDelegatorReward, MsgWithdrawValidatorCommission,
         },
-        staking::v1beta1::{MsgCreateValidator, MsgDelegate, MsgUndelegate},
+        gov::v1::{self as gov, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted},
+        staking::v1beta1::{self as staking, MsgCreateValidator, MsgDelegate, MsgUndelegate},
     },
     job::{
-        MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
+        self, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
         MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult,
     },
-    registry::{MsgLeave, MsgRegister, MsgUpdate},
+    registry::{self, MsgLeave, MsgRegister, MsgUpdate, MsgUpdateMembers},
 };
 
 use crate::{
@@ -23,13 +25,13 @@ use crate::{
 };
 
 /// How a kind of message is checked and executed.
-pub(super) struct Route {
+pub(crate) struct Route {
     package: &'static str,
     name: &'static str,
     /// Decodes, validates, and names the signer.
-    pub(super) check: fn(&[u8]) -> Result<Address, Error>,
+    pub(crate) check: fn(&[u8]) -> Result<Address, Error>,
     /// Executes a message that passed `check`.
-    pub(super) execute: fn(&mut Ctx<'_, '_>, &[u8]) -> Result<Any, Error>,
+    pub(crate) execute: fn(&mut Ctx<'_, '_>, &[u8]) -> Result<Any, Error>,
 }
 
 const fn route<M: Handler>() -> Route {
@@ -50,9 +52,14 @@ static ROUTES: &[Route] = &[
     route::<MsgCreateValidator>(),
     route::<MsgDelegate>(),
     route::<MsgUndelegate>(),
+    route::<staking::MsgUpdateParams>(),
+    route::<distribution::MsgUpdateParams>(),
+    route::<MsgCommunityPoolSpend>(),
     route::<MsgRegister>(),
     route::<MsgUpdate>(),
     route::<MsgLeave>(),
+    route::<MsgUpdateMembers>(),
+    route::<registry::MsgUpdateParams>(),
     route::<MsgPostJob>(),
     route::<MsgCancelJob>(),
     route::<MsgGrantKeys>(),
@@ -63,6 +70,13 @@ static ROUTES: &[Route] = &[
     route::<MsgSubmitResult>(),
     route::<MsgCommitEvaluation>(),
     route::<MsgRevealEvaluation>(),
+    route::<job::MsgUpdateParams>(),
+    route::<MsgSubmitProposal>(),
+    route::<MsgDeposit>(),
+    route::<MsgVote>(),
+    route::<MsgVoteWeighted>(),
+    route::<MsgCancelProposal>(),
+    route::<gov::MsgUpdateParams>(),
 ];
 
 fn decode<M: Handler>(bytes: &[u8]) -> Result<M, Error> {
@@ -81,7 +95,7 @@ fn execute<M: Handler>(ctx: &mut Ctx<'_, '_>, bytes: &[u8]) -> Result<Any, Error
 }
 
 /// The route of a type URL.
-pub(super) fn find(type_url: &str) -> Result<&'static Route, Error> {
+pub(crate) fn find(type_url: &str) -> Result<&'static Route, Error> {
     let found = type_url.strip_prefix('/').and_then(|name| name.rsplit_once('.'));
     let found = found.and_then(|(package, name)| ROUTES.iter().find(|r| r.package == package && r.name == name));
     found.ok_or_else(|| {

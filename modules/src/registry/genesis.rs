@@ -7,7 +7,7 @@ use trainyard_proto::{
     registry::{Node, Params, Unbonding},
 };
 
-use super::{NODES, PARAMS, PEERS, UNBONDING};
+use super::{MEMBERS, NODES, PARAMS, PEERS, UNBONDING};
 use crate::{
     error::{Error, SdkError},
     state::State,
@@ -23,6 +23,8 @@ pub struct Genesis {
     pub nodes: Vec<Node>,
     /// Bonds on their way back.
     pub unbonding: Vec<Unbonding>,
+    /// Accounts that governance admitted.
+    pub members: Vec<String>,
 }
 
 impl Default for Genesis {
@@ -31,6 +33,7 @@ impl Default for Genesis {
             params: default_params(),
             nodes: Vec::new(),
             unbonding: Vec::new(),
+            members: Vec::new(),
         }
     }
 }
@@ -43,15 +46,17 @@ pub fn default_params() -> Params {
         min_evaluator_bond: 1000 * UTRAIN_PER_TRAIN,
         unbonding_blocks: 400,
         initial_reputation: 50,
+        allow_listed: false,
     }
 }
 
-fn check_params(params: &Params) -> Result<(), Error> {
+pub(super) fn check_params(params: &Params) -> Result<(), Error> {
     let Params {
         min_worker_bond: _,
         min_evaluator_bond: _,
         unbonding_blocks,
         initial_reputation,
+        allow_listed: _,
     } = params;
     if *unbonding_blocks == 0 {
         return Err(SdkError::InvalidRequest("registry unbonding_blocks is 0, expected at least 1".into()).into());
@@ -83,6 +88,9 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
     {
         UNBONDING.set(state, &(*completes_at, owner.parse()?), amount)?;
     }
+    for owner in &genesis.members {
+        MEMBERS.set(state, &owner.parse()?, &true)?;
+    }
     Ok(())
 }
 
@@ -103,5 +111,10 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         params: PARAMS.get(state)?,
         unbonding: unbonding.collect(),
         nodes: NODES.all(state)?.into_iter().map(|(_, node)| node).collect(),
+        members: MEMBERS
+            .all(state)?
+            .into_iter()
+            .map(|(owner, _)| owner.to_string())
+            .collect(),
     })
 }

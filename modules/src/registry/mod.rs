@@ -5,19 +5,25 @@
 //! | `registry/node/{owner}` | [`Node`] |
 //! | `registry/peer/{peer id}` | owner (20 bytes): a peer id belongs to one node |
 //! | `registry/unbonding/{height}{owner}` | utrain on its way back |
+//! | `registry/member/{owner}` | an account that governance admitted |
 //! | `registry/params` | [`Params`] |
 //!
-//! Messages: `Register`, `Update`, `Leave`. Bonds lie in the module's account [`bank::NODE_BONDS`]. Events: `node_registered`,
-//! `node_updated`, `node_left`, `bond_returned`.
+//! Messages: `Register`, `Update`, `Leave`; by governance `UpdateMembers`, `UpdateParams`. Bonds lie in the module's account [`bank::NODE_BONDS`]. Events: `node_registered`,
+//! `node_updated`, `node_left`, `bond_returned`, `member_admitted`, `member_dismissed`.
+//!
+//! Membership is open, or allow-listed by the parameter of that name: then only members register, join jobs and are drawn.
+//! Whoever is dismissed finishes what it is engaged in, as every node must before it leaves.
 
 mod block;
 mod genesis;
+mod members;
 mod msgs;
 mod queries;
 
 pub use block::end_block;
 pub use genesis::{Genesis, default_params, export, init};
-pub use queries::{query_node, query_node_by_peer, query_nodes, query_params};
+pub use members::{admitted, members};
+pub use queries::{query_members, query_node, query_node_by_peer, query_nodes, query_params};
 use trainyard_proto::{
     address::Address,
     registry::{Node, Params, Role},
@@ -35,6 +41,8 @@ pub const NODES: Map<Address, Node> = Map::new("registry/node/");
 pub const PEERS: Map<String, Vec<u8>> = Map::new("registry/peer/");
 /// Bonds on their way back, by completion height and owner.
 pub const UNBONDING: Map<(u64, Address), u64> = Map::new("registry/unbonding/");
+/// Accounts that governance admitted.
+pub const MEMBERS: Map<Address, bool> = Map::new("registry/member/");
 /// Parameters.
 pub const PARAMS: Item<Params> = Item::new("registry/params");
 
@@ -56,6 +64,8 @@ pub enum RegistryError {
     Engaged { owner: Address, jobs: u32 },
     #[error("{0} does not have the role {1}")]
     Role(Address, &'static str),
+    #[error("{0} is not among the members that governance admitted")]
+    NotAdmitted(Address),
 }
 
 coded!(RegistryError, "registry", |error| match error {
@@ -66,6 +76,7 @@ coded!(RegistryError, "registry", |error| match error {
     RegistryError::Field(_) => 6,
     RegistryError::Engaged { .. } => 7,
     RegistryError::Role(..) => 8,
+    RegistryError::NotAdmitted(_) => 9,
 });
 
 /// The node of an owner.
@@ -76,11 +87,12 @@ pub fn node(state: &mut State<'_>, owner: &Address) -> Result<Node, Error> {
     Ok(NODES.get(state, owner)?.ok_or(RegistryError::NotRegistered(*owner))?)
 }
 
-/// The node of an owner, which must have a role.
+/// The node of an owner, which must have a role and be admitted.
 ///
 /// # Errors
-/// Not registered, or without the role.
+/// Not registered, without the role, or not admitted.
 pub fn node_with_role(state: &mut State<'_>, owner: &Address, role: Role) -> Result<Node, Error> {
+    admitted(state, owner)?;
     let node = node(state, owner)?;
     if has_role(&node, role) {
         Ok(node)

@@ -128,6 +128,7 @@ impl Handler for MsgRegister {
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgRegisterResponse, Error> {
         let owner = self.signer()?;
+        super::admitted(ctx.state, &owner)?;
         if NODES.get(ctx.state, &owner)?.is_some() {
             return Err(RegistryError::Registered(owner).into());
         }

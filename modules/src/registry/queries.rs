@@ -3,12 +3,12 @@
 use trainyard_proto::{
     address::Address,
     registry::{
-        QueryNodeByPeerRequest, QueryNodeRequest, QueryNodeResponse, QueryNodesRequest, QueryNodesResponse,
-        QueryParamsRequest, QueryParamsResponse, Role,
+        QueryMembersRequest, QueryMembersResponse, QueryNodeByPeerRequest, QueryNodeRequest, QueryNodeResponse,
+        QueryNodesRequest, QueryNodesResponse, QueryParamsRequest, QueryParamsResponse, Role,
     },
 };
 
-use super::{NODES, PARAMS, PEERS, has_role};
+use super::{MEMBERS, NODES, PARAMS, PEERS, has_role};
 use crate::{
     error::{Error, SdkError},
     page,
@@ -54,6 +54,17 @@ pub fn query_nodes(state: &mut State<'_>, request: QueryNodesRequest) -> Result<
         (role == Role::Unspecified || has_role(&node, role)).then_some(node)
     })?;
     Ok(QueryNodesResponse { nodes, pagination })
+}
+
+/// `/trainyard.registry.v1.Query/Members`.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_members(state: &mut State<'_>, request: QueryMembersRequest) -> Result<QueryMembersResponse, Error> {
+    let (members, pagination) = page::map(state, &MEMBERS, request.pagination.as_ref(), |owner, _| {
+        Some(owner.to_string())
+    })?;
+    Ok(QueryMembersResponse { members, pagination })
 }
 
 /// `/trainyard.registry.v1.Query/Params`.

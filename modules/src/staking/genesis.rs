@@ -83,7 +83,7 @@ pub fn default_params() -> Params {
     }
 }
 
-fn check_params(params: &Params) -> Result<(), Error> {
+pub(crate) fn check_params(params: &Params) -> Result<(), Error> {
     let Params {
         unbonding_time,
         max_validators,

@@ -33,6 +33,7 @@ mod rewards;
 mod validators;
 
 pub use block::{Power, end_block, end_epoch, powers};
+pub(crate) use genesis::check_params;
 pub use genesis::{Genesis, ValidatorGenesis, default_params, export, init};
 pub use queries::{
     query_delegation, query_delegator_delegations, query_params, query_pool, query_unbonding, query_validator,
@@ -52,11 +53,12 @@ use trainyard_proto::{
     },
     dec::Dec,
     prost::Message,
-    tendermint_proto::google::protobuf::Timestamp,
 };
 
 use crate::{
-    bank, distribution,
+    bank,
+    context::timestamp,
+    distribution,
     error::{Error, SdkError, coded},
     state::{Item, Map, State},
 };
@@ -202,13 +204,6 @@ fn commission_rates(validator: &Validator) -> CommissionRates {
 /// What the operator takes of all rewards, 0 to 1.
 fn commission_rate(validator: &Validator) -> Result<Dec, Error> {
     Dec::from_atomics(&commission_rates(validator).rate).map_err(|e| Error::fatal(e.to_string()))
-}
-
-fn timestamp(seconds: u64) -> Timestamp {
-    Timestamp {
-        seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
-        nanos: 0,
-    }
 }
 
 /// The utrain of a coin, of which there must be some.

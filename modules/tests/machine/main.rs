@@ -1,0 +1,9 @@
+//! The state machine in memory, block by block, without a store and without a node.
+//!
+//! | file | what |
+//! |---|---|
+//! | `yard.rs` | a chain over a map: accounts by name, real signatures, invariants and export after every block |
+//! | `gov.rs` | proposals, deposits, votes, what governance changes |
+
+mod gov;
+mod yard;
