@@ -62,3 +62,56 @@ fn heads_with_means_and_permutations_decode() {
         );
     }
 }
+
+/// What each exporter makes of one network has these logits, multiply-accumulates and buffers.
+fn check(network: &str, logits: &[usize], macs: u64, buffers: usize, weights: [usize; 3]) {
+    for (exporter, weights) in ["training", "script", "dynamo"].into_iter().zip(weights) {
+        let name = format!("{network}_{exporter}");
+        let graph = export(&name);
+        let shape: Vec<Dim> = std::iter::once(Dim::Batch)
+            .chain(logits.iter().map(|size| Dim::Fixed(*size)))
+            .collect();
+        assert_eq!((&graph.output_shape, graph.macs()), (&shape, macs), "{name}");
+        // Exports for inference have merged the normalisation into convolutions.
+        let found = (graph.buffers.len(), graph.weights.len());
+        assert_eq!(
+            found,
+            (if exporter == "training" { buffers } else { 0 }, weights),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_residual_network_decodes() {
+    let stem = 8 * 8 * 4 * 147;
+    let first = 2 * 4 * 4 * 4 * 36;
+    let second = 2 * 2 * 8 * (36 + 72 + 4);
+    check("resnet", &[5], stem + first + second + 8 * 5, 12, [32, 14, 14]);
+}
+
+#[test]
+fn transformers_decode() {
+    let (tokens, width, vocabulary) = (6, 8, 13);
+    let attention = 4 * width * width * tokens + 2 * tokens * tokens * width;
+    let gpt = 2 * (attention + 8 * width * width * tokens) + tokens * width * vocabulary;
+    // Exports for inference share initializers that are equal, such as the scales of all normalisations.
+    check("gpt", &[6, 13], gpt, 0, [29, 21, 21]);
+    check("flash", &[6, 13], gpt, 0, [29, 21, 21]);
+    let bert = attention + 4 * width * width * tokens + width * width + width * 3;
+    check("bert", &[3], bert, 0, [21, 21, 21]);
+    // A mask that is compared with 0 is not trained.
+    let graph = export("gpt_training");
+    assert!(
+        graph.weights.keys().all(|name| !name.contains("mask")),
+        "{:?}",
+        graph.weights.keys()
+    );
+}
+
+#[test]
+fn everything_else_decodes() {
+    let macs = 64 * 8 * 6 + 13 * 6 * 24 + 12 * 4;
+    // The newer exporter adds a scale and a bias to the instance normalisation that a group normalisation is written with.
+    check("misc", &[4], macs, 0, [11, 11, 13]);
+}

@@ -4,29 +4,14 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::fold::Ints;
+use super::Dim;
 use super::proto::{AttributeProto, NodeProto, TensorProto};
-use super::{Dim, Source};
-
-/// What a name in the graph stands for.
-#[derive(Clone, Debug)]
-pub(super) enum Value {
-    /// A tensor an engine computes with.
-    Tensor { source: Source, shape: Vec<Dim> },
-    /// An f32 initializer.
-    Initializer {
-        name: String,
-        shape: Vec<Dim>,
-        scalar: Option<f32>,
-    },
-    /// A constant integer tensor.
-    Ints(Ints),
-    /// Something that may be passed around but not computed with, in words.
-    Opaque(String),
-}
+use super::value::{Item, Known, Type, Value, integer};
 
 /// One node's operands and attributes.
 pub(super) struct Operands<'a> {
+    /// How many results it has.
+    pub(super) outputs: usize,
     inputs: Vec<Option<&'a Value>>,
     attributes: BTreeMap<&'a str, (&'a AttributeProto, Cell<bool>)>,
 }
@@ -57,7 +42,12 @@ impl<'a> Operands<'a> {
                 return Err(format!("the attribute {:?} is given twice", attribute.name()));
             }
         }
-        Ok(Self { inputs, attributes })
+        let outputs = node.output.len();
+        Ok(Self {
+            outputs,
+            inputs,
+            attributes,
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,32 +75,55 @@ impl<'a> Operands<'a> {
         }
     }
 
-    /// The shape of an operand that an engine computes with.
-    pub(super) fn shape(&self, index: usize) -> Result<&'a [Dim], String> {
+    /// The operands, all of which must be there.
+    pub(super) fn all(&self) -> Result<Vec<&'a Value>, String> {
+        (0..self.len()).map(|index| self.value(index)).collect()
+    }
+
+    pub(super) fn shape(&self, index: usize) -> Result<Vec<Dim>, String> {
         match self.value(index)? {
-            Value::Tensor { shape, .. } | Value::Initializer { shape, .. } => Ok(shape),
-            Value::Ints(_) => Err(format!("its input {index} is an integer tensor, expected f32")),
-            Value::Opaque(what) => Err(format!("its input {index} is {what}, expected f32")),
+            Value::Opaque(what) => Err(format!("its input {index} is {what}")),
+            value => value.shape(),
         }
     }
 
-    pub(super) fn ints(&self, index: usize) -> Result<&'a Ints, String> {
+    pub(super) fn kind(&self, index: usize) -> Result<Type, String> {
+        self.value(index)?.kind()
+    }
+
+    fn known(&self, index: usize) -> Result<&'a Known, String> {
         match self.value(index)? {
-            Value::Ints(ints) => Ok(ints),
-            Value::Opaque(what) => Err(format!(
-                "its input {index} is {what}, expected a constant integer tensor"
-            )),
-            _ => Err(format!(
-                "its input {index} is an f32 tensor, expected a constant integer tensor"
-            )),
+            Value::Known(known) => Ok(known),
+            Value::Tensor { kind, .. } => Err(format!("its input {index} is {kind} tensor, expected a small constant")),
+            Value::Opaque(what) => Err(format!("its input {index} is {what}, expected a small constant")),
         }
     }
 
-    /// The name of an operand that must be an initializer.
-    pub(super) fn initializer(&self, index: usize) -> Result<&'a str, String> {
-        match self.value(index)? {
-            Value::Initializer { name, scalar: None, .. } => Ok(name),
-            _ => Err(format!("its input {index} must be an initializer")),
+    /// The numbers of an operand that says something about shapes.
+    pub(super) fn items(&self, index: usize) -> Result<&'a [Item], String> {
+        let known = self.known(index)?;
+        if known.kind != Type::Integer || known.shape.len() > 1 {
+            return Err(format!(
+                "its input {index} is {} tensor of rank {}, expected an integer tensor of rank 0 or 1",
+                known.kind,
+                known.shape.len()
+            ));
+        }
+        Ok(&known.items)
+    }
+
+    pub(super) fn integers(&self, index: usize) -> Result<Vec<i64>, String> {
+        self.items(index)?
+            .iter()
+            .map(|item| item.known().map(integer))
+            .collect()
+    }
+
+    /// A constant with one element.
+    pub(super) fn number(&self, index: usize) -> Result<f64, String> {
+        match self.known(index)?.items[..] {
+            [item] => item.known(),
+            ref items => Err(format!("its input {index} has {} elements, expected 1", items.len())),
         }
     }
 
@@ -158,16 +171,16 @@ impl<'a> Operands<'a> {
         self.attribute(name).map(|attribute| &attribute.ints[..])
     }
 
-    /// A list of positive numbers of a fixed length.
-    pub(super) fn sizes<const L: usize>(&self, name: &str) -> Result<Option<[usize; L]>, String> {
+    /// A list of that many numbers, none of them negative.
+    pub(super) fn sizes(&self, name: &str, count: usize) -> Result<Option<Vec<usize>>, String> {
         let Some(list) = self.int_list(name) else {
             return Ok(None);
         };
         let sizes: Option<Vec<usize>> = list.iter().map(|size| usize::try_from(*size).ok()).collect();
-        match sizes.map(<[usize; L]>::try_from) {
-            Some(Ok(sizes)) => Ok(Some(sizes)),
-            _ => Err(format!(
-                "the attribute {name:?} is {list:?}, expected {L} numbers that are not negative"
+        match sizes.filter(|sizes| sizes.len() == count) {
+            Some(sizes) => Ok(Some(sizes)),
+            None => Err(format!(
+                "the attribute {name:?} is {list:?}, expected {count} numbers that are not negative"
             )),
         }
     }
@@ -177,20 +190,16 @@ impl<'a> Operands<'a> {
         if !self.present(index) {
             return self.float(name);
         }
-        match self.value(index)? {
-            Value::Initializer {
-                scalar: Some(value), ..
-            } => Ok(Some(*value)),
-            _ => Err(format!("its input {index} ({name}) must be a constant f32 scalar")),
-        }
+        #[expect(clippy::cast_possible_truncation, reason = "rounds")]
+        Ok(Some(self.number(index)? as f32))
     }
 
-    /// The axes: operand 1, or the attribute of older operator sets.
-    pub(super) fn axes(&self) -> Result<Option<Vec<i64>>, String> {
-        if self.present(1) {
-            self.ints(1)?.known().map(Some)
+    /// Integers that are an operand, or an attribute of that name in older operator sets.
+    pub(super) fn list(&self, index: usize, name: &str) -> Result<Option<Vec<i64>>, String> {
+        if self.present(index) {
+            self.integers(index).map(Some)
         } else {
-            Ok(self.int_list("axes").map(<[i64]>::to_vec))
+            Ok(self.int_list(name).map(<[i64]>::to_vec))
         }
     }
 

@@ -1,17 +1,22 @@
 //! From bytes to a checked graph.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use prost::Message as _;
 
-use super::attributes::{Operands, Value};
-use super::literal::fixed;
-use super::proto::tensor_proto::DataType;
+use super::attributes::Operands;
 use super::proto::type_proto::Tensor as TensorType;
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_shape_proto};
+use super::value::{Known, Type, Value, fixed};
 use super::wire::limit;
-use super::{Dim, Error, Graph, Limits, Node, NodeName, Op, Source, lower, order, shapes, wire};
+use super::{Binary, Dim, Error, Graph, Limits, Node, NodeName, Op, Source, fold, operators, order, shapes, wire};
 use crate::tensor::{Tensor, Weights};
+
+/// Element types of ONNX.
+pub(super) const FLOAT: i32 = 1;
+pub(super) const INT32: i32 = 6;
+pub(super) const INT64: i32 = 7;
 
 /// Versions of the default operator set whose operators mean what is computed here.
 const OPSETS: std::ops::RangeInclusive<i64> = 9..=26;
@@ -53,7 +58,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Graph, Error> {
     Decoder::new(opset, limits).graph(graph)
 }
 
-/// State of decoding one graph; `lower` adds to it node by node.
+/// State of decoding one graph; the operators add to it node by node.
 pub(super) struct Decoder<'a> {
     pub(super) opset: i64,
     pub(super) limits: &'a Limits,
@@ -64,24 +69,13 @@ pub(super) struct Decoder<'a> {
     nodes: Vec<Node>,
     pub(super) initializers: Weights,
     constants: Vec<Tensor>,
-    /// f32 elements so far.
+    /// Elements written in the file so far.
     pub(super) parameters: u64,
+    /// Elements evaluated so far.
+    evaluated: u64,
     activations: u64,
-}
-
-/// What a node turned out to be.
-pub(super) enum Lowered {
-    /// A computation on the operands with these positions.
-    Compute {
-        op: Op,
-        operands: Vec<usize>,
-        shape: Vec<Dim>,
-        macs: u64,
-    },
-    /// Known now.
-    Value(Value),
-    /// An f32 constant.
-    Constant(Tensor),
+    /// The node being decoded: its position, name and operator.
+    current: (usize, String, String),
 }
 
 impl<'a> Decoder<'a> {
@@ -96,7 +90,9 @@ impl<'a> Decoder<'a> {
             initializers: Weights::new(),
             constants: Vec::new(),
             parameters: 0,
+            evaluated: 0,
             activations: 0,
+            current: (0, String::new(), String::new()),
         }
     }
 
@@ -124,8 +120,8 @@ impl<'a> Decoder<'a> {
             )));
         };
         let sample = self.input(input)?;
-        for (index, output) in order::topological(&protos, &self.values)? {
-            self.node(index, &protos[index], output)?;
+        for index in order::topological(&protos, &self.values)? {
+            self.node(index, &protos[index])?;
         }
         let [output] = &output[..] else {
             return Err(Error::Graph(format!(
@@ -134,7 +130,7 @@ impl<'a> Decoder<'a> {
             )));
         };
         let (output, output_shape) = match self.values.get(output.name()) {
-            Some(Value::Tensor { source, shape }) => (source.clone(), shape.clone()),
+            Some(Value::Tensor { source, shape, .. }) => (source.clone(), shape.clone()),
             Some(_) => {
                 return Err(Error::Graph(format!(
                     "the output {:?} does not depend on the input",
@@ -158,46 +154,22 @@ impl<'a> Decoder<'a> {
     }
 
     fn finish(self, input: &str, sample: Vec<usize>, output: &Source, output_shape: Vec<Dim>) -> Result<Graph, Error> {
-        let (nodes, output, used) = order::prune(self.nodes, output);
-        let weights: Weights = self
-            .initializers
-            .into_iter()
-            .filter(|(name, _)| used.contains(name))
-            .collect();
-        let buffers: BTreeSet<String> = self.buffers.into_iter().filter(|name| used.contains(name)).collect();
-        for node in &nodes {
-            // The running statistics of a normalisation are its last two operands.
-            let trained = if matches!(node.op, Op::BatchNormalization { .. }) {
-                3
-            } else {
-                node.inputs.len()
-            };
-            for source in &node.inputs[..trained] {
-                if let Source::Weight(name) = source
-                    && buffers.contains(name)
-                {
-                    let why = "it is a running statistic of one node and a parameter of another".to_owned();
-                    return Err(Error::Tensor {
-                        name: name.clone(),
-                        why,
-                    });
-                }
-            }
-        }
-        if weights.len() == buffers.len() {
-            return Err(Error::Graph("the graph has no parameters to train".to_owned()));
-        }
-        let input = input.to_owned();
-        Ok(Graph {
-            input,
+        let (nodes, output) = order::prune(self.nodes, output);
+        let mut graph = Graph {
+            input: input.to_owned(),
             sample,
             nodes,
             output,
             output_shape,
-            weights,
-            buffers,
+            weights: self.initializers,
+            buffers: self.buffers,
             constants: self.constants,
-        })
+        };
+        order::settle(&mut graph)?;
+        if graph.weights.len() == graph.buffers.len() {
+            return Err(Error::Graph("the graph has no parameters to train".to_owned()));
+        }
+        Ok(graph)
     }
 
     fn names(&self, nodes: &[NodeProto]) -> Result<(), Error> {
@@ -233,12 +205,15 @@ impl<'a> Decoder<'a> {
         else {
             return Err(fail("has no tensor shape".to_owned()));
         };
-        if *elem_type != Some(DataType::Float as i32) {
-            return Err(fail(format!(
-                "has element type {}, expected f32 (1)",
-                elem_type.unwrap_or(0)
-            )));
-        }
+        let kind = match elem_type.unwrap_or(0) {
+            FLOAT => Type::Float,
+            INT32 | INT64 => Type::Integer,
+            other => {
+                return Err(fail(format!(
+                    "has element type {other}, expected f32 ({FLOAT}), i32 ({INT32}) or i64 ({INT64})"
+                )));
+            }
+        };
         let Some((batch, rest)) = shape.dim.split_first() else {
             return Err(fail("is a scalar; its first dimension must be the batch".to_owned()));
         };
@@ -276,12 +251,13 @@ impl<'a> Decoder<'a> {
             Value::Tensor {
                 source: Source::Input,
                 shape: dims,
+                kind,
             },
         );
         Ok(sample)
     }
 
-    fn node(&mut self, index: usize, proto: &NodeProto, output: &str) -> Result<(), Error> {
+    fn node(&mut self, index: usize, proto: &NodeProto) -> Result<(), Error> {
         let at = || NodeName {
             index,
             name: proto.name().to_owned(),
@@ -291,83 +267,141 @@ impl<'a> Decoder<'a> {
             let operator = format!("{}.{}", proto.domain(), proto.op_type());
             return Err(Error::Operator { node: at(), operator });
         }
+        self.current = (index, proto.name().to_owned(), proto.op_type().to_owned());
         let values = std::mem::take(&mut self.values);
-        let mut operands = Operands::new(proto, &values).map_err(fail)?;
-        let lowered = lower::lower(self, proto.op_type(), &mut operands)
-            .map_err(|why| Error::Node {
-                node: at(),
-                why: format!("{}: {why}", proto.op_type()),
-            })?
+        let operands = Operands::new(proto, &values).map_err(fail)?;
+        let results = operators::decode(self, proto.op_type(), &operands)
+            .map_err(|why| fail(format!("{}: {why}", proto.op_type())))?
             .ok_or_else(|| Error::Operator {
                 node: at(),
                 operator: proto.op_type().to_owned(),
             })?;
         operands.finish().map_err(fail)?;
-        let value = match lowered {
-            Lowered::Value(value) => value,
-            Lowered::Constant(tensor) => {
-                let shape = fixed(tensor.shape());
-                let scalar = if shape.is_empty() {
-                    tensor.data().first().copied()
-                } else {
-                    None
-                };
-                // Constants share the table of initializers until a node computes with them.
-                match scalar {
-                    Some(_) => Value::Initializer {
-                        name: output.to_owned(),
-                        shape,
-                        scalar,
-                    },
-                    None => Value::Tensor {
-                        source: self.constant(tensor),
-                        shape,
-                    },
-                }
-            }
-            Lowered::Compute {
-                op,
-                operands: positions,
-                shape,
-                macs,
-            } => {
-                let mut inputs = Vec::with_capacity(positions.len());
-                for position in positions {
-                    inputs.push(match operands.value(position).map_err(fail)? {
-                        Value::Tensor { source, .. } => source.clone(),
-                        Value::Initializer {
-                            scalar: Some(value), ..
-                        } => self.constant(Tensor::scalar(*value)),
-                        Value::Initializer { name, .. } => Source::Weight(name.clone()),
-                        Value::Ints(_) | Value::Opaque(_) => {
-                            return Err(fail(format!("its input {position} is not f32")));
-                        }
-                    });
-                }
-                self.charge(&shape)?;
-                let (name, operator) = (proto.name().to_owned(), proto.op_type().to_owned());
-                self.nodes.push(Node {
-                    index,
-                    name,
-                    operator,
-                    op,
-                    inputs,
-                    shape: shape.clone(),
-                    macs,
-                });
-                Value::Tensor {
-                    source: Source::Node(self.nodes.len() - 1),
-                    shape,
-                }
-            }
-        };
         self.values = values;
-        for extra in proto.output.iter().skip(1).filter(|name| !name.is_empty()) {
-            let what = format!("a second output of {}, which is not supported", at());
-            self.values.insert(extra.clone(), Value::Opaque(what));
+        for (position, name) in proto.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let missing = || Value::Opaque(format!("output {position} of {}, which is not supported", at()));
+            let value = results.get(position).cloned().unwrap_or_else(missing);
+            self.values.insert(name.clone(), value);
         }
-        self.values.insert(output.to_owned(), value);
         Ok(())
+    }
+
+    /// Adds a computation, or its result where that is known now.
+    pub(super) fn emit(&mut self, op: Op, inputs: &[&Value], shape: Vec<Dim>, kind: Type) -> Result<Value, String> {
+        for input in inputs {
+            if input.kind()? != Type::Float && !op.takes_integers() {
+                return Err(format!("one of its inputs is {} tensor, expected f32", input.kind()?));
+            }
+        }
+        if let Some(known) = self.evaluate(&op, inputs, &shape, kind)? {
+            return Ok(known.into());
+        }
+        let batches = shape.iter().filter(|dim| **dim == Dim::Batch).count();
+        if batches > 1 || shape.contains(&Dim::Fixed(0)) {
+            return Err(format!(
+                "its result would have shape {}, which holds the batch twice or no elements",
+                shapes::show(&shape)
+            ));
+        }
+        if kind == Type::Integer && op == Op::Binary(Binary::Div) {
+            return Err("quotients of integers that depend on the input are not supported".to_owned());
+        }
+        let operands = inputs
+            .iter()
+            .map(|input| input.shape())
+            .collect::<Result<Vec<_>, _>>()?;
+        let macs = operators::macs(&op, &operands, &shape)?;
+        let inputs = inputs
+            .iter()
+            .map(|input| self.source(input))
+            .collect::<Result<_, _>>()?;
+        self.charge(&shape).map_err(|error| error.to_string())?;
+        let (index, name, operator) = self.current.clone();
+        self.nodes.push(Node {
+            index,
+            name,
+            operator,
+            op,
+            inputs,
+            shape: shape.clone(),
+            macs,
+        });
+        Ok(Value::Tensor {
+            source: Source::Node(self.nodes.len() - 1),
+            shape,
+            kind,
+        })
+    }
+
+    fn evaluate(&mut self, op: &Op, inputs: &[&Value], shape: &[Dim], kind: Type) -> Result<Option<Known>, String> {
+        let sizes: Option<Vec<usize>> = shape
+            .iter()
+            .map(|dim| match dim {
+                Dim::Fixed(size) => Some(*size),
+                Dim::Batch => None,
+            })
+            .collect();
+        let Some(sizes) = sizes else {
+            return Ok(None);
+        };
+        let mut known = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            match self.known(input)? {
+                Some(input) => known.push(input),
+                None => return Ok(None),
+            }
+        }
+        charge_evaluated(&mut self.evaluated, shapes::elements(shape)?, self.limits)?;
+        let known: Vec<&Known> = known.iter().map(Rc::as_ref).collect();
+        let items = fold::evaluate(op, &known, &sizes, kind)?;
+        Ok(items.map(|items| Known::new(kind, sizes, items)))
+    }
+
+    /// The elements of a value that does not depend on the input or the weights.
+    pub(super) fn known(&mut self, value: &Value) -> Result<Option<Rc<Known>>, String> {
+        Ok(match value {
+            Value::Known(known) => Some(Rc::clone(known)),
+            Value::Tensor {
+                source: Source::Constant(index),
+                kind,
+                ..
+            } => {
+                let tensor = &self.constants[*index];
+                charge_evaluated(&mut self.evaluated, tensor.data().len() as u64, self.limits)?;
+                Some(Rc::new(Known::from_tensor(*kind, tensor)))
+            }
+            _ => None,
+        })
+    }
+
+    /// A number of elements that are made up while decoding.
+    pub(super) fn count_evaluated(&mut self, count: u64) -> Result<(), String> {
+        charge_evaluated(&mut self.evaluated, count, self.limits)
+    }
+
+    /// Where an engine finds a value.
+    fn source(&mut self, value: &Value) -> Result<Source, String> {
+        match value {
+            Value::Tensor { source, .. } => Ok(source.clone()),
+            Value::Opaque(what) => Err(format!("one of its inputs is {what}")),
+            Value::Known(known) => {
+                if let Some(index) = known.constant.get() {
+                    return Ok(Source::Constant(*index));
+                }
+                let source = self.constant(known.to_tensor()?);
+                let _ = known.constant.set(self.constants.len() - 1);
+                Ok(source)
+            }
+        }
+    }
+
+    pub(super) fn constant_of(&mut self, tensor: Tensor, kind: Type) -> Value {
+        let shape = fixed(tensor.shape());
+        Value::Tensor {
+            source: self.constant(tensor),
+            shape,
+            kind,
+        }
     }
 
     fn constant(&mut self, tensor: Tensor) -> Source {
@@ -385,4 +419,14 @@ impl<'a> Decoder<'a> {
             self.limits.activations,
         )
     }
+}
+
+fn charge_evaluated(total: &mut u64, count: u64, limits: &Limits) -> Result<(), String> {
+    *total = total.saturating_add(count);
+    limit(
+        "the number of elements evaluated while decoding",
+        *total,
+        limits.evaluated,
+    )
+    .map_err(|error| error.to_string())
 }

@@ -1,182 +1,188 @@
-//! Integer tensors: evaluated while decoding. Exporters use them to write shapes, so their rank is 0 or 1 and their elements
-//! are numbers or the batch size.
+//! Operators on tensors that are known now: shapes, positions, masks. They are evaluated, never part of the graph.
+//!
+//! Floats are computed in f64 and rounded to f32, which for one operation on f32 numbers is the correctly rounded result.
 
-use std::fmt;
+use super::value::{Item, Known, Type, integer};
+use super::{Binary, Op, Unary};
 
-use super::attributes::Operands;
-use super::literal::MAX_INTS;
-use super::{Dim, shapes};
-
-/// An element of an integer tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Int {
-    /// A number.
-    Known(i64),
-    /// The number of samples in the batch.
-    Batch,
-}
-
-impl fmt::Display for Int {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Known(value) => write!(f, "{value}"),
-            Self::Batch => f.write_str("N"),
-        }
-    }
-}
-
-/// An integer tensor of rank 0 (`scalar`, one item) or 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ints {
-    pub(super) scalar: bool,
-    pub(super) items: Vec<Int>,
-}
-
-impl Ints {
-    fn scalar(item: Int) -> Self {
-        Self {
-            scalar: true,
-            items: vec![item],
-        }
-    }
-
-    fn list(items: Vec<Int>) -> Self {
-        Self { scalar: false, items }
-    }
-
-    /// The elements as numbers.
-    pub(super) fn known(&self) -> Result<Vec<i64>, String> {
-        let number = |item: &Int| match item {
-            Int::Known(value) => Ok(*value),
-            Int::Batch => Err("an integer depends on the batch size".to_owned()),
-        };
-        self.items.iter().map(number).collect()
-    }
-}
-
-/// `Shape`: the dimensions `start..end` of an operand.
-pub(super) fn shape(of: &[Dim], start: i64, end: Option<i64>) -> Ints {
-    let range = clamp(start, end.unwrap_or(i64::MAX), of.len());
-    let item = |dim: &Dim| match dim {
-        Dim::Batch => Int::Batch,
-        // Dimensions are limited far below 2⁶³.
-        Dim::Fixed(size) => Int::Known(*size as i64),
+/// The elements of the result, or `None` where engines have to compute it. `shape` is the result's.
+pub(super) fn evaluate(op: &Op, inputs: &[&Known], shape: &[usize], kind: Type) -> Result<Option<Vec<Item>>, String> {
+    let (Some(first), count) = (inputs.first(), shape.iter().product()) else {
+        return Ok(None);
     };
-    Ints::list(of[range].iter().map(item).collect())
-}
-
-/// The value of an operator whose first operand is an integer tensor, or `None` where the operator has no integer form.
-pub(super) fn evaluate(operator: &str, cx: &Operands<'_>) -> Result<Option<Ints>, String> {
-    let first = cx.ints(0)?.clone();
-    let result = match operator {
-        "Identity" => first,
-        "Unsqueeze" | "Squeeze" => {
-            let axes = cx.axes()?.unwrap_or_else(|| vec![0]);
-            let scalar = operator == "Squeeze";
-            if first.scalar == scalar || first.items.len() != 1 || !matches!(axes[..], [0 | -1]) {
-                return Err(format!(
-                    "an integer tensor cannot change its rank along the axes {axes:?}"
-                ));
-            }
-            Ints {
-                scalar,
-                items: first.items,
-            }
+    let items = match op {
+        Op::Reshape => first.items.clone(),
+        Op::Expand => read(first, shape, 0, &broadcast(first, shape)),
+        Op::Transpose { perm } => {
+            let strides = strides(&first.shape);
+            let permuted: Vec<isize> = perm.iter().map(|axis| strides[*axis]).collect();
+            read(first, shape, 0, &permuted)
         }
-        "Gather" => {
-            let axis = cx.int("axis", 0)?;
-            let indices = cx.ints(1)?;
-            shapes::axis(axis, usize::from(!first.scalar))?;
-            let pick = |index: &i64| shapes::axis(*index, first.items.len()).map(|index| first.items[index]);
-            let items = indices.known()?.iter().map(pick).collect::<Result<_, _>>()?;
-            Ints {
-                scalar: indices.scalar,
-                items,
-            }
+        Op::Slice { starts, steps } => {
+            let strides = strides(&first.shape);
+            let offset = strides
+                .iter()
+                .zip(starts)
+                .map(|(stride, start)| stride * *start as isize)
+                .sum();
+            let stepped: Vec<isize> = strides.iter().zip(steps).map(|(stride, step)| stride * step).collect();
+            read(first, shape, offset, &stepped)
         }
-        "Slice" => {
-            let (starts, ends) = (cx.ints(1)?.known()?, cx.ints(2)?.known()?);
-            let steps = if cx.present(4) { cx.ints(4)?.known()? } else { vec![1] };
-            match (&starts[..], &ends[..], &steps[..]) {
-                ([start], [end], [1]) if !first.scalar => {
-                    Ints::list(first.items[clamp(*start, *end, first.items.len())].to_vec())
-                }
-                _ => return Err("integer tensors are sliced along one axis in steps of 1".to_owned()),
-            }
-        }
-        "Concat" => {
-            cx.int("axis", 0)?;
-            let mut items = first.items;
-            for i in 1..cx.len() {
-                items.extend_from_slice(&cx.ints(i)?.items);
-                if items.len() > MAX_INTS {
-                    return Err(format!(
-                        "an integer tensor has {} elements, the limit is {MAX_INTS}",
-                        items.len()
-                    ));
+        Op::Concat { axis } => {
+            let block = |known: &Known| known.shape[*axis..].iter().product::<usize>();
+            let outer = shape[..*axis].iter().product();
+            let mut items = Vec::with_capacity(count);
+            for i in 0..outer {
+                for known in inputs {
+                    let size = block(known);
+                    items.extend_from_slice(&known.items[i * size..(i + 1) * size]);
                 }
             }
-            Ints::list(items)
+            items
         }
-        "Add" | "Sub" | "Mul" | "Div" => {
-            let other = cx.ints(1)?;
-            let length = first.items.len().max(other.items.len());
-            if [&first, other]
-                .iter()
-                .any(|ints| ints.items.len() != length && ints.items.len() != 1)
-            {
-                return Err(format!(
-                    "{} and {} integers do not broadcast",
-                    first.items.len(),
-                    other.items.len()
-                ));
+        Op::Gather { axis } => {
+            let inner = first.shape[axis + 1..].iter().product::<usize>();
+            let outer = first.shape[..*axis].iter().product::<usize>();
+            let mut items = Vec::with_capacity(count);
+            for i in 0..outer {
+                for index in &inputs[1].items {
+                    let at = usize::try_from(integer(index.known()?)).map_err(|error| error.to_string())?;
+                    let start = (i * first.shape[*axis] + at) * inner;
+                    let part = first.items.get(start..start + inner);
+                    items.extend_from_slice(part.ok_or_else(|| format!("the index {at} is outside the data"))?);
+                }
             }
-            let at = |ints: &Ints, i: usize| ints.items[if ints.items.len() == 1 { 0 } else { i }];
-            let items = (0..length)
-                .map(|i| arithmetic(operator, at(&first, i), at(other, i)))
-                .collect::<Result<_, _>>()?;
-            Ints {
-                scalar: first.scalar && other.scalar,
-                items,
-            }
+            items
         }
-        "ReduceProd" => {
-            cx.int("keepdims", 1)?;
-            cx.axes()?;
-            let product = first
-                .items
-                .iter()
-                .try_fold(Int::Known(1), |product, item| arithmetic("Mul", product, *item))?;
-            Ints::scalar(product)
+        Op::Where => {
+            let condition = read(first, shape, 0, &broadcast(first, shape));
+            let yes = read(inputs[1], shape, 0, &broadcast(inputs[1], shape));
+            let no = read(inputs[2], shape, 0, &broadcast(inputs[2], shape));
+            let chosen = condition.into_iter().zip(yes.into_iter().zip(no));
+            let items = chosen.map(|(condition, (yes, no))| Ok(if condition.known()? == 0.0 { no } else { yes }));
+            items.collect::<Result<_, String>>()?
+        }
+        Op::Unary(function @ (Unary::Neg | Unary::Abs | Unary::Sqrt | Unary::Reciprocal)) => {
+            let items = first.items.iter().map(|item| unary(*function, item.known()?, kind));
+            items.collect::<Result<_, _>>()?
+        }
+        Op::Binary(Binary::Pow) => return Ok(None),
+        Op::Binary(function) => {
+            let left = read(first, shape, 0, &broadcast(first, shape));
+            let right = read(inputs[1], shape, 0, &broadcast(inputs[1], shape));
+            let pairs = left.into_iter().zip(right);
+            pairs
+                .map(|(left, right)| binary(*function, left, right, kind))
+                .collect::<Result<_, _>>()?
         }
         _ => return Ok(None),
     };
-    Ok(Some(result))
+    Ok(Some(items))
 }
 
-fn arithmetic(operator: &str, left: Int, right: Int) -> Result<Int, String> {
-    let result = match (operator, left, right) {
-        ("Add", Int::Known(left), Int::Known(right)) => left.checked_add(right).map(Int::Known),
-        ("Sub", Int::Known(left), Int::Known(right)) => left.checked_sub(right).map(Int::Known),
-        ("Mul", Int::Known(left), Int::Known(right)) => left.checked_mul(right).map(Int::Known),
-        ("Div", Int::Known(left), Int::Known(right)) => left.checked_div(right).map(Int::Known),
-        ("Add" | "Sub", batch, Int::Known(0)) | ("Mul" | "Div", batch, Int::Known(1)) => Some(batch),
-        ("Add", Int::Known(0), batch) | ("Mul", Int::Known(1), batch) => Some(batch),
+/// The distance between neighbours along each axis, in elements.
+fn strides(shape: &[usize]) -> Vec<isize> {
+    let mut strides = vec![1; shape.len()];
+    for axis in (1..shape.len()).rev() {
+        strides[axis - 1] = strides[axis] * shape[axis] as isize;
+    }
+    strides
+}
+
+/// Strides with which a tensor is read in a shape that it broadcasts to.
+fn broadcast(known: &Known, shape: &[usize]) -> Vec<isize> {
+    let mut result = vec![0; shape.len()];
+    let lead = shape.len() - known.shape.len();
+    for (axis, stride) in strides(&known.shape).into_iter().enumerate() {
+        if known.shape[axis] != 1 {
+            result[lead + axis] = stride;
+        }
+    }
+    result
+}
+
+/// The elements at `offset + Σ index[i] · strides[i]` for all indices of `shape`, in row-major order.
+fn read(known: &Known, shape: &[usize], offset: isize, strides: &[isize]) -> Vec<Item> {
+    let count = shape.iter().product();
+    let mut items = Vec::with_capacity(count);
+    let mut index = vec![0; shape.len()];
+    let mut at = offset;
+    for _ in 0..count {
+        items.push(known.items[at.cast_unsigned()]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            at += strides[axis];
+            if index[axis] < shape[axis] {
+                break;
+            }
+            at -= strides[axis] * index[axis] as isize;
+            index[axis] = 0;
+        }
+    }
+    items
+}
+
+fn rounded(value: f64, kind: Type) -> Result<Item, String> {
+    #[expect(clippy::cast_possible_truncation, reason = "rounds")]
+    let value = if kind == Type::Float {
+        f64::from(value as f32)
+    } else {
+        value
+    };
+    if value.is_nan() {
+        return Err("a constant is not a number".to_owned());
+    }
+    Ok(Item::Number(value))
+}
+
+fn unary(function: Unary, value: f64, kind: Type) -> Result<Item, String> {
+    rounded(
+        match function {
+            Unary::Neg => -value,
+            Unary::Abs => value.abs(),
+            Unary::Sqrt => value.sqrt(),
+            _ => 1.0 / value,
+        },
+        kind,
+    )
+}
+
+/// Also the product of `ReduceProd`.
+pub(super) fn binary(function: Binary, left: Item, right: Item, kind: Type) -> Result<Item, String> {
+    let (a, b) = match (left, right) {
+        (Item::Number(a), Item::Number(b)) => (a, b),
+        (left, right) => return with_batch(function, left, right),
+    };
+    let truth = |value: bool| Ok(Item::Number(f64::from(u8::from(value))));
+    match function {
+        Binary::Add => rounded(a + b, kind),
+        Binary::Sub => rounded(a - b, kind),
+        Binary::Mul => rounded(a * b, kind),
+        Binary::Div if kind != Type::Float && b == 0.0 => Err(format!("{a} is divided by 0")),
+        Binary::Div if kind != Type::Float => rounded((a / b).trunc(), kind),
+        Binary::Div => rounded(a / b, kind),
+        Binary::Min => rounded(a.min(b), kind),
+        Binary::Max => rounded(a.max(b), kind),
+        Binary::Equal => truth(a == b),
+        Binary::Less => truth(a < b),
+        Binary::LessOrEqual => truth(a <= b),
+        Binary::Pow => Err("powers are not evaluated".to_owned()),
+    }
+}
+
+/// What can be said about the batch size without knowing it: it is at least 1.
+fn with_batch(function: Binary, left: Item, right: Item) -> Result<Item, String> {
+    let result = match (function, left, right) {
+        (Binary::Add | Binary::Sub, batch, Item::Number(0.0)) => Some(batch),
+        (Binary::Mul | Binary::Div, batch, Item::Number(1.0)) => Some(batch),
+        (Binary::Add, Item::Number(0.0), batch) | (Binary::Mul, Item::Number(1.0), batch) => Some(batch),
+        (Binary::Equal, Item::Batch, Item::Batch) => Some(Item::Number(1.0)),
+        (Binary::Equal, Item::Batch, Item::Number(value)) | (Binary::Equal, Item::Number(value), Item::Batch)
+            if value < 1.0 =>
+        {
+            Some(Item::Number(0.0))
+        }
         _ => None,
     };
-    result.ok_or_else(|| format!("{operator} of the integers {left} and {right} has no value here"))
-}
-
-/// The range `start..end` of a list, negative positions counting from the end, both cut to the list.
-fn clamp(start: i64, end: i64, length: usize) -> std::ops::Range<usize> {
-    let position = |at: i64| {
-        let at = if at < 0 {
-            at.saturating_add_unsigned(length as u64).max(0)
-        } else {
-            at
-        };
-        usize::try_from(at).map_or(length, |at| at.min(length))
-    };
-    let (start, end) = (position(start), position(end));
-    start..end.max(start)
+    result.ok_or_else(|| format!("{function:?} of the integers {left} and {right} has no value here"))
 }

@@ -1,27 +1,15 @@
-//! Tensors written in the file: f32 data, integers that shapes are made of, and what is neither.
+//! Tensors written in the file: weights, constants, small ones that are kept as numbers, and what is neither.
 
-use super::attributes::Value;
 use super::decode::Decoder;
-use super::fold::{Int, Ints};
 use super::proto::TensorProto;
 use super::proto::tensor_proto::{DataLocation, DataType};
+use super::value::{Known, Type, Value, fixed};
 use super::wire::limit;
-use super::{Dim, Error};
+use super::{Error, Source};
 use crate::tensor::Tensor;
 
-/// Most elements of an integer tensor that is evaluated: they are shapes and axes.
-pub(super) const MAX_INTS: usize = 64;
-
-/// What the data of a tensor in the file is.
-pub(super) enum Literal {
-    Float(Tensor),
-    Ints(Ints),
-    Opaque(String),
-}
-
-pub(super) fn fixed(shape: &[usize]) -> Vec<Dim> {
-    shape.iter().map(|size| Dim::Fixed(*size)).collect()
-}
+/// Most elements of a constant that is kept as numbers: those that say something about shapes are smaller.
+const SMALL: u64 = 64;
 
 impl Decoder<'_> {
     /// Adds an initializer to the table of names.
@@ -36,24 +24,7 @@ impl Decoder<'_> {
         if name.is_empty() || name == "__metadata__" || name.starts_with("opt/") {
             return Err(fail("the name is reserved".to_owned()));
         }
-        let value = match self.literal(proto).map_err(&fail)? {
-            Literal::Float(tensor) => {
-                let shape = fixed(tensor.shape());
-                let scalar = if shape.is_empty() {
-                    tensor.data().first().copied()
-                } else {
-                    None
-                };
-                self.initializers.insert(name.clone(), tensor);
-                Value::Initializer {
-                    name: name.clone(),
-                    shape,
-                    scalar,
-                }
-            }
-            Literal::Ints(ints) => Value::Ints(ints),
-            Literal::Opaque(what) => Value::Opaque(what),
-        };
+        let value = self.literal(proto, Some(&name)).map_err(&fail)?;
         limit("the number of parameters", self.parameters, self.limits.parameters)?;
         if self.values.insert(name.clone(), value).is_some() {
             return Err(fail("the name is given to two initializers".to_owned()));
@@ -61,8 +32,83 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// A tensor written in the file.
-    pub(super) fn literal(&mut self, proto: &TensorProto) -> Result<Literal, String> {
+    /// A tensor written in the file. An f32 tensor with a name is a weight, unless it is a scalar or holds an infinity.
+    pub(super) fn literal(&mut self, proto: &TensorProto, name: Option<&str>) -> Result<Value, String> {
+        let (shape, count) = self.shape_of(proto)?;
+        let (kind, data) = match DataType::try_from(proto.data_type()) {
+            Ok(DataType::Float) => (Type::Float, Data::Floats(floats(proto)?)),
+            // Exporters write scalars in f64 that are then cast.
+            Ok(DataType::Double) if shape.is_empty() => {
+                (Type::Float, Data::Numbers(numbers(proto, f64::from_le_bytes)?))
+            }
+            Ok(DataType::Int64) if proto.raw_data.is_some() => {
+                let read = |bytes| i64::from_le_bytes(bytes) as f64;
+                (Type::Integer, Data::Numbers(numbers(proto, read)?))
+            }
+            Ok(DataType::Int64) => {
+                let data = proto.int64_data.iter().map(|value| *value as f64);
+                (Type::Integer, Data::Numbers(data.collect()))
+            }
+            Ok(kind @ (DataType::Int32 | DataType::Bool)) => {
+                let data = match kind {
+                    _ if proto.raw_data.is_none() => proto.int32_data.iter().map(|value| f64::from(*value)).collect(),
+                    DataType::Int32 => numbers(proto, |bytes| f64::from(i32::from_le_bytes(bytes)))?,
+                    _ => numbers(proto, |[byte]| f64::from(u8::from(byte != 0)))?,
+                };
+                let kind = if kind == DataType::Bool {
+                    Type::Bool
+                } else {
+                    Type::Integer
+                };
+                (kind, Data::Numbers(data))
+            }
+            Ok(kind) => {
+                let what = format!("a tensor of type {} and shape {shape:?}", kind.as_str_name());
+                return Ok(Value::Opaque(what));
+            }
+            Err(_) => return Ok(Value::Opaque(format!("a tensor of type {}", proto.data_type()))),
+        };
+        let found = match &data {
+            Data::Floats(values) => values.len(),
+            Data::Numbers(values) => values.len(),
+        } as u64;
+        if found != count {
+            return Err(format!("shape {shape:?} needs {count} elements, found {found}"));
+        }
+        self.parameters = self.parameters.saturating_add(count);
+        let values = match data {
+            Data::Numbers(values) if kind != Type::Float && (count > SMALL || shape.len() > 1) => {
+                let known = Known::numbers(kind, shape, values.into_iter());
+                return Ok(self.constant_of(known.to_tensor()?, kind));
+            }
+            Data::Numbers(values) => return Ok(Known::numbers(kind, shape, values.into_iter()).into()),
+            Data::Floats(values) => values,
+        };
+        if count == 0 {
+            return Err(format!("it has no elements: {shape:?}"));
+        }
+        let tensor = Tensor::new(shape, values).map_err(|error| error.to_string())?;
+        let finite = match tensor.first_non_finite() {
+            Some((index, value)) if value.is_nan() => return Err(format!("element {index} is NaN")),
+            found => found.is_none(),
+        };
+        Ok(match name {
+            Some(name) if finite && !tensor.shape().is_empty() => {
+                let (source, dims) = (Source::Weight(name.to_owned()), fixed(tensor.shape()));
+                self.initializers.insert(name.to_owned(), tensor);
+                Value::Tensor {
+                    source,
+                    shape: dims,
+                    kind,
+                }
+            }
+            _ if count <= SMALL => Known::from_tensor(kind, &tensor).into(),
+            _ => self.constant_of(tensor, kind),
+        })
+    }
+
+    /// The shape and the number of elements, within the limits.
+    fn shape_of(&self, proto: &TensorProto) -> Result<(Vec<usize>, u64), String> {
         if proto.data_location() == DataLocation::External || !proto.external_data.is_empty() {
             let place = proto
                 .external_data
@@ -92,65 +138,35 @@ impl Decoder<'_> {
                 .ok_or_else(|| format!("{:?} has more than 2^64 elements", proto.dims))?;
             shape.push(usize::try_from(size).map_err(|error| error.to_string())?);
         }
-        match DataType::try_from(proto.data_type()) {
-            Ok(DataType::Float) => {
-                self.parameters = self.parameters.saturating_add(count);
-                if self.parameters > self.limits.parameters {
-                    let limit = self.limits.parameters;
-                    return Err(format!(
-                        "with it the graph has {} f32 elements, the limit is {limit}",
-                        self.parameters
-                    ));
-                }
-                if count == 0 {
-                    return Err(format!("it has no elements: {:?}", proto.dims));
-                }
-                let tensor = match &proto.raw_data {
-                    Some(raw) => Tensor::from_le_bytes(shape, raw),
-                    None => Tensor::new(shape, proto.float_data.clone()),
-                };
-                let tensor = tensor.map_err(|error| error.to_string())?;
-                match tensor.first_non_finite() {
-                    Some((index, value)) => Err(format!("element {index} is {value}; values must be finite")),
-                    None => Ok(Literal::Float(tensor)),
-                }
-            }
-            Ok(kind @ (DataType::Int64 | DataType::Int32)) if shape.len() <= 1 && count <= MAX_INTS as u64 => {
-                let items: Vec<i64> = match (&proto.raw_data, kind) {
-                    (Some(raw), DataType::Int64) if raw.len() % 8 == 0 => raw
-                        .as_chunks::<8>()
-                        .0
-                        .iter()
-                        .map(|bytes| i64::from_le_bytes(*bytes))
-                        .collect(),
-                    (Some(raw), DataType::Int32) if raw.len() % 4 == 0 => raw
-                        .as_chunks::<4>()
-                        .0
-                        .iter()
-                        .map(|bytes| i32::from_le_bytes(*bytes).into())
-                        .collect(),
-                    (Some(raw), _) => return Err(format!("its data has {} bytes", raw.len())),
-                    (None, DataType::Int64) => proto.int64_data.clone(),
-                    (None, _) => proto.int32_data.iter().map(|value| i64::from(*value)).collect(),
-                };
-                if items.len() as u64 != count {
-                    return Err(format!(
-                        "shape {:?} needs {count} integers, found {}",
-                        proto.dims,
-                        items.len()
-                    ));
-                }
-                let items = items.into_iter().map(Int::Known).collect();
-                Ok(Literal::Ints(Ints {
-                    scalar: shape.is_empty(),
-                    items,
-                }))
-            }
-            Ok(kind) => Ok(Literal::Opaque(format!(
-                "a tensor of type {} and shape {shape:?}",
-                kind.as_str_name()
-            ))),
-            Err(_) => Ok(Literal::Opaque(format!("a tensor of type {}", proto.data_type()))),
+        let total = self.parameters.saturating_add(count);
+        if total > self.limits.parameters {
+            let limit = self.limits.parameters;
+            return Err(format!("with it the graph has {total} elements, the limit is {limit}"));
         }
+        Ok((shape, count))
+    }
+}
+
+/// The elements of a tensor in the file.
+enum Data {
+    Floats(Vec<f32>),
+    Numbers(Vec<f64>),
+}
+
+fn floats(proto: &TensorProto) -> Result<Vec<f32>, String> {
+    match &proto.raw_data {
+        None => Ok(proto.float_data.clone()),
+        Some(raw) => chunks(raw, f32::from_le_bytes),
+    }
+}
+
+fn numbers<const SIZE: usize>(proto: &TensorProto, read: impl Fn([u8; SIZE]) -> f64) -> Result<Vec<f64>, String> {
+    chunks(proto.raw_data.as_deref().unwrap_or_default(), read)
+}
+
+fn chunks<const SIZE: usize, T>(raw: &[u8], read: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>, String> {
+    match raw.as_chunks::<SIZE>() {
+        (chunks, []) => Ok(chunks.iter().map(|bytes| read(*bytes)).collect()),
+        _ => Err(format!("its data has {} bytes, not a multiple of {SIZE}", raw.len())),
     }
 }

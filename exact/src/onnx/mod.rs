@@ -1,33 +1,44 @@
 //! A model as an ONNX graph, decoded from bytes that may come from anywhere.
 //!
-//! [`decode`] accepts what a plain CNN or MLP export from PyTorch contains and refuses everything else by name. What it
-//! returns is fully checked: nodes are in topological order, every shape is known up to the batch size, and shape
-//! arithmetic (`Shape`, `Gather`, `Concat` … feeding a `Reshape`) is already evaluated, so an engine only computes.
+//! [`decode`] accepts what exports of CNNs, ResNets, MLPs and transformers contain and refuses everything else by name.
+//! What it returns is fully checked: nodes are in topological order, every shape is known up to the batch size, and what does
+//! not depend on input and weights (shape arithmetic, positions, masks) is already evaluated, so an engine only computes.
 //!
 //! | file | does |
 //! |---|---|
+//! | `op.rs` | the operators of a graph |
 //! | `wire.rs` | counts and bounds what the bytes would cost before anything is allocated |
 //! | `decode.rs` | the file as a whole: input, nodes, output |
 //! | `literal.rs` | tensors written in the file |
-//! | `order.rs` | topological order, pruning |
-//! | `lower.rs`, `attributes.rs` | one operator after the other: attributes, operands, output shape, cost |
-//! | `fold.rs` | integer tensors: evaluated, never part of the graph |
+//! | `value.rs`, `attributes.rs` | what names stand for; a node's operands and attributes |
+//! | `operators/` | one ONNX operator after the other, written in those of `op.rs` |
+//! | `fold.rs` | operators on tensors that are known now: evaluated, never part of the graph |
+//! | `order.rs` | topological order, pruning, which tensors are trained |
 //! | `shapes.rs` | broadcasting, reshaping, sliding windows |
 //!
+//! # Elements
+//! Engines compute in f32 only. Integers are whole numbers, at most 2²⁴ in magnitude; booleans are 0 and 1. The input may be
+//! i32 or i64 (tokens); its samples are then whole numbers in f32.
+//!
+//! # The output
+//! It has the shape `(N, classes)`, or more dimensions, such as `(N, T, vocabulary)`: a loss is then taken over each row of
+//! the last dimension, and a sample has one label for each of its rows.
+//!
 //! # Which tensors are trained
-//! Every f32 initializer that a node computes with belongs to the weights. It is a trainable parameter, except the running
-//! mean and variance of a `BatchNormalization`, which are *buffers* (kept and averaged, no gradient). Scalars (rank 0)
-//! and the outputs of `Constant` nodes are constants of the graph.
+//! Every finite f32 initializer that the output has a gradient for is a trainable parameter. The running mean and variance of a
+//! `BatchNormalization` are *buffers* (kept and averaged, no gradient); both belong to the weights. Scalars (rank 0), tensors
+//! without a gradient, those with infinities (masks) and the outputs of `Constant` nodes are constants of the graph.
 
 mod attributes;
 mod decode;
 mod fold;
 mod literal;
-mod lower;
 mod op;
+mod operators;
 mod order;
 pub(crate) mod proto;
 mod shapes;
+mod value;
 mod wire;
 
 #[cfg(test)]
@@ -41,7 +52,8 @@ use crate::tensor::{Tensor, Weights};
 pub use decode::decode;
 pub use op::{Binary, Op, Reduction, Unary, Window};
 
-/// What a graph from outside may cost. Decoding allocates at most about four times `bytes` plus 1 KiB for each of `fields`.
+/// What a graph from outside may cost. Decoding allocates at most about four times `bytes`,
+/// 16 bytes for each of `evaluated` and 1 KiB for each of `fields`.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Most bytes of the file.
@@ -52,8 +64,10 @@ pub struct Limits {
     pub tensors: u64,
     /// Most fields over all messages of the file (names, attributes, dimensions, integers).
     pub fields: u64,
-    /// Most f32 elements over all initializers and constants.
+    /// Most elements over all initializers and constants in the file.
     pub parameters: u64,
+    /// Most elements over all tensors that decoding evaluates; each costs 16 bytes.
+    pub evaluated: u64,
     /// Largest rank of a tensor.
     pub rank: u64,
     /// Largest dimension of a tensor.
@@ -66,7 +80,7 @@ pub struct Limits {
 
 impl Default for Limits {
     /// 256 MiB, 10 000 nodes, 10 000 tensors, 250 000 fields, 2²⁶ parameters, rank 8, dimensions up to 2²⁸,
-    /// 2²⁶ activations a sample (256 MiB), names up to 512 bytes.
+    /// 2²⁴ elements evaluated, 2²⁶ activations a sample (256 MiB), names up to 512 bytes.
     fn default() -> Self {
         Self {
             bytes: 256 << 20,
@@ -74,6 +88,7 @@ impl Default for Limits {
             tensors: 10_000,
             fields: 250_000,
             parameters: 1 << 26,
+            evaluated: 1 << 24,
             rank: 8,
             dim: 1 << 28,
             activations: 1 << 26,
@@ -175,7 +190,7 @@ impl Dim {
     }
 }
 
-/// A checked graph: one f32 input `(N, …)`, one f32 output `(N, …)`.
+/// A checked graph: one input `(N, …)`, one output `(N, …)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// Name of the input.

@@ -130,6 +130,20 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Whether it means the same for whole numbers.
+    pub(super) fn takes_integers(&self) -> bool {
+        match self {
+            Self::Unary(function) => matches!(function, Unary::Abs | Unary::Neg | Unary::Relu | Unary::Clip { .. }),
+            Self::Binary(function) => *function != Binary::Pow,
+            Self::Reduce { kind, .. } => *kind != Reduction::Mean,
+            Self::Where | Self::Reshape | Self::Transpose { .. } | Self::Expand | Self::Slice { .. } => true,
+            Self::Pad { .. } | Self::Concat { .. } | Self::Gather { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// A function of one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unary {

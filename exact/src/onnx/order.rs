@@ -2,16 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::attributes::Value;
 use super::proto::NodeProto;
-use super::{Error, Node, NodeName, Source};
+use super::value::Value;
+use super::{Binary, Error, Graph, Node, NodeName, Op, Source};
 
-/// Positions of the nodes such that operands come first, each with its first output's name; among those that are ready,
-/// the order of the file.
-pub(super) fn topological<'a>(
-    nodes: &'a [NodeProto],
-    known: &BTreeMap<String, Value>,
-) -> Result<Vec<(usize, &'a str)>, Error> {
+/// Positions of the nodes such that operands come first; among those that are ready, the order of the file.
+pub(super) fn topological(nodes: &[NodeProto], known: &BTreeMap<String, Value>) -> Result<Vec<usize>, Error> {
     let fail = |index: usize, why: String| {
         let name = nodes[index].name().to_owned();
         Error::Node {
@@ -54,7 +50,7 @@ pub(super) fn topological<'a>(
     let mut ready: BTreeSet<usize> = (0..nodes.len()).filter(|index| missing[*index] == 0).collect();
     let mut order = Vec::with_capacity(nodes.len());
     while let Some(index) = ready.pop_first() {
-        order.push((index, nodes[index].output[0].as_str()));
+        order.push(index);
         for user in &users[index] {
             missing[*user] -= 1;
             if missing[*user] == 0 {
@@ -68,17 +64,13 @@ pub(super) fn topological<'a>(
     }
 }
 
-/// Drops the nodes that the output does not depend on. Gives back the others, where the output is among them, and the
-/// names of the weights they use.
-pub(super) fn prune(mut nodes: Vec<Node>, output: &Source) -> (Vec<Node>, Source, BTreeSet<String>) {
+/// Drops the nodes that the output does not depend on. Gives back the others, where the output is among them.
+pub(super) fn prune(mut nodes: Vec<Node>, output: &Source) -> (Vec<Node>, Source) {
     let mut live = vec![false; nodes.len()];
-    let mut names = BTreeSet::new();
-    let mut mark = |source: &Source, live: &mut [bool]| match source {
-        Source::Node(index) => live[*index] = true,
-        Source::Weight(name) => {
-            names.insert(name.clone());
+    let mark = |source: &Source, live: &mut [bool]| {
+        if let Source::Node(index) = source {
+            live[*index] = true;
         }
-        Source::Input | Source::Constant(_) => {}
     };
     mark(output, &mut live);
     // Backwards: users come after their operands.
@@ -87,12 +79,7 @@ pub(super) fn prune(mut nodes: Vec<Node>, output: &Source) -> (Vec<Node>, Source
             nodes[index].inputs.iter().for_each(|source| mark(source, &mut live));
         }
     }
-    let mut position = Vec::with_capacity(live.len());
-    let mut kept = 0;
-    for live in &live {
-        position.push(kept);
-        kept += usize::from(*live);
-    }
+    let position = positions(&live);
     let moved = |source: &Source| match source {
         Source::Node(index) => Source::Node(position[*index]),
         other => other.clone(),
@@ -102,5 +89,91 @@ pub(super) fn prune(mut nodes: Vec<Node>, output: &Source) -> (Vec<Node>, Source
     for source in nodes.iter_mut().flat_map(|node| &mut node.inputs) {
         *source = moved(source);
     }
-    (nodes, moved(output), names)
+    (nodes, moved(output))
+}
+
+/// Where each element is once those that are not kept are gone.
+fn positions(keep: &[bool]) -> Vec<usize> {
+    let before = |kept: &mut usize, keep: &bool| {
+        let position = *kept;
+        *kept += usize::from(*keep);
+        Some(position)
+    };
+    keep.iter().scan(0, before).collect()
+}
+
+/// Which of a node's operands it has a gradient for.
+fn differentiable(node: &Node) -> std::ops::Range<usize> {
+    match node.op {
+        Op::Binary(Binary::Equal | Binary::Less | Binary::LessOrEqual) => 0..0,
+        Op::Where => 1..3,
+        Op::Gather { .. } => 0..1,
+        // The running statistics are the last two operands.
+        Op::BatchNormalization { .. } => 0..3,
+        _ => 0..node.inputs.len(),
+    }
+}
+
+/// Drops the tensors that no node uses, and makes constants of the weights that the output has no gradient for, such as a mask
+/// that is compared with 0.
+pub(super) fn settle(graph: &mut Graph) -> Result<(), Error> {
+    let mut reached = vec![false; graph.nodes.len()];
+    let mut trained = BTreeSet::new();
+    let mut reach = |source: &Source, reached: &mut [bool]| match source {
+        Source::Node(index) => reached[*index] = true,
+        Source::Weight(name) => {
+            trained.insert(name.clone());
+        }
+        Source::Input | Source::Constant(_) => {}
+    };
+    reach(&graph.output, &mut reached);
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        if reached[index] {
+            node.inputs[differentiable(node)]
+                .iter()
+                .for_each(|source| reach(source, &mut reached));
+        }
+    }
+    if let Some(name) = graph.buffers.intersection(&trained).next() {
+        return Err(Error::Tensor {
+            name: name.clone(),
+            why: "it is a running statistic of one node and a parameter of another".to_owned(),
+        });
+    }
+    let mut used = vec![false; graph.constants.len()];
+    let mut frozen = BTreeMap::new();
+    let mut statistics = BTreeSet::new();
+    for node in &mut graph.nodes {
+        let normalises = matches!(node.op, Op::BatchNormalization { .. });
+        for (position, source) in node.inputs.iter_mut().enumerate() {
+            match source {
+                Source::Weight(name) if normalises && position >= 3 => {
+                    statistics.insert(name.clone());
+                }
+                Source::Weight(name) if !trained.contains(name) => {
+                    let index = frozen.entry(name.clone()).or_insert_with(|| {
+                        graph.constants.extend(graph.weights.get(name).cloned());
+                        used.push(true);
+                        used.len() - 1
+                    });
+                    *source = Source::Constant(*index);
+                }
+                Source::Constant(index) => used[*index] = true,
+                _ => {}
+            }
+        }
+    }
+    graph
+        .weights
+        .retain(|name, _| trained.contains(name) || statistics.contains(name));
+    graph.buffers = statistics;
+    let position = positions(&used);
+    for source in graph.nodes.iter_mut().flat_map(|node| &mut node.inputs) {
+        if let Source::Constant(index) = source {
+            *index = position[*index];
+        }
+    }
+    let mut flags = used.into_iter();
+    graph.constants.retain(|_| flags.next() == Some(true));
+    Ok(())
 }

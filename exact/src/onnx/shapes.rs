@@ -1,6 +1,6 @@
 //! Shapes up to the batch size. Every function returns the reason in words when shapes do not fit.
 
-use super::fold::Int;
+use super::value::{Item, integer};
 use super::{Dim, Window};
 
 /// `(N, 3, 28)`.
@@ -37,7 +37,7 @@ pub(super) fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Vec<Dim>, String> {
 /// must stay a dimension of its own. `fixed_batch` is the number an export without a dynamic batch has in its place.
 pub(super) fn reshape(
     from: &[Dim],
-    target: &[Int],
+    target: &[Item],
     allow_zero: bool,
     fixed_batch: Option<i64>,
 ) -> Result<Vec<Dim>, String> {
@@ -52,19 +52,22 @@ pub(super) fn reshape(
     let has_batch = from.contains(&Dim::Batch);
     let mut shape = Vec::with_capacity(target.len());
     let mut deduced = None;
-    for (i, int) in target.iter().enumerate() {
-        shape.push(match int {
-            Int::Batch => Dim::Batch,
-            Int::Known(0) if !allow_zero => match from.get(i) {
+    for (i, item) in target.iter().enumerate() {
+        let Item::Number(size) = item else {
+            shape.push(Dim::Batch);
+            continue;
+        };
+        shape.push(match integer(*size) {
+            0 if !allow_zero => match from.get(i) {
                 Some(dim) => *dim,
                 None => return fail("a 0 copies a dimension that does not exist"),
             },
-            Int::Known(-1) if deduced.is_some() => return fail("more than one dimension is -1"),
-            Int::Known(-1) => {
+            -1 if deduced.is_some() => return fail("more than one dimension is -1"),
+            -1 => {
                 deduced = Some(i);
                 Dim::Fixed(1)
             }
-            Int::Known(size) => match usize::try_from(*size) {
+            size => match usize::try_from(size) {
                 Ok(size) if size > 0 => Dim::Fixed(size),
                 _ => return fail("dimensions must be positive"),
             },
@@ -77,8 +80,8 @@ pub(super) fn reshape(
             if let Some(i) = deduced.take() {
                 shape[i] = Dim::Batch;
             }
-        } else if let (Some(batch), Some(Int::Known(first))) = (fixed_batch, target.first())
-            && batch == *first
+        } else if let (Some(batch), Some(Item::Number(first))) = (fixed_batch, target.first())
+            && batch == integer(*first)
         {
             shape[0] = Dim::Batch;
         }
@@ -105,29 +108,67 @@ pub(super) fn reshape(
     Ok(shape)
 }
 
-/// Height and width after sliding `window` over an image of `size`.
-pub(super) fn slide(size: [usize; 2], window: &Window) -> Result<[usize; 2], String> {
+/// How many elements a window spans along an axis.
+fn extent(window: &Window, axis: usize) -> Option<usize> {
+    (window.kernel[axis] - 1)
+        .checked_mul(window.dilations[axis])?
+        .checked_add(1)
+}
+
+/// Padding such that a window with stride 1 would keep the image's size, and others divide it, rounding up; an odd one goes to
+/// the end if `upper`.
+pub(super) fn pad_same(size: [usize; 2], window: &mut Window, upper: bool) -> Result<(), String> {
+    for axis in 0..2 {
+        let steps = size[axis].div_ceil(window.strides[axis]).saturating_sub(1);
+        let needed =
+            extent(window, axis).and_then(|extent| steps.checked_mul(window.strides[axis])?.checked_add(extent));
+        let Some(needed) = needed else {
+            return Err(misfit(size, window));
+        };
+        let total = needed.saturating_sub(size[axis]);
+        let (less, more) = (total / 2, total - total / 2);
+        (window.pads_begin[axis], window.pads_end[axis]) = if upper { (less, more) } else { (more, less) };
+    }
+    Ok(())
+}
+
+/// Height and width after sliding `window` over an image of `size`. With `ceil` a last window may stick out, as long as it
+/// starts inside; the padding at the end is enlarged to hold it.
+pub(super) fn slide(size: [usize; 2], window: &mut Window, ceil: bool) -> Result<[usize; 2], String> {
     let mut out = [0; 2];
     for axis in 0..2 {
-        let extent = (window.kernel[axis] - 1)
-            .checked_mul(window.dilations[axis])
-            .and_then(|e| e.checked_add(1));
-        let padded = window.pads_begin[axis]
-            .checked_add(window.pads_end[axis])
-            .and_then(|pads| pads.checked_add(size[axis]));
-        match (padded, extent) {
-            (Some(padded), Some(extent)) if extent <= padded => {
-                out[axis] = (padded - extent) / window.strides[axis] + 1;
-            }
-            _ => {
-                return Err(format!(
-                    "a window of {:?} (dilations {:?}) does not fit an image of {size:?} with padding {:?}",
-                    window.kernel, window.dilations, window.pads_begin
-                ));
-            }
+        let begun = window.pads_begin[axis].checked_add(size[axis]);
+        let padded = begun.and_then(|begun| begun.checked_add(window.pads_end[axis]));
+        let (Some(begun), Some(padded), Some(extent)) = (begun, padded, extent(window, axis)) else {
+            return Err(misfit(size, window));
+        };
+        if extent > padded {
+            return Err(misfit(size, window));
+        }
+        let stride = window.strides[axis];
+        out[axis] = (padded - extent) / stride + 1;
+        let next = out[axis].checked_mul(stride).filter(|next| ceil && *next < begun);
+        if let Some(next) = next.filter(|_| !(padded - extent).is_multiple_of(stride)) {
+            window.pads_end[axis] += next - (padded - extent);
+            out[axis] += 1;
         }
     }
     Ok(out)
+}
+
+/// Whether every window holds at least one element that is no padding.
+pub(super) fn covers(size: [usize; 2], window: &Window) -> bool {
+    (0..2).all(|axis| {
+        let most = window.pads_begin[axis].max(window.pads_end[axis]);
+        most == 0 || (size[axis] >= window.dilations[axis] && extent(window, axis).is_some_and(|extent| most < extent))
+    })
+}
+
+fn misfit(size: [usize; 2], window: &Window) -> String {
+    format!(
+        "a window of {:?} (dilations {:?}) does not fit an image of {size:?} with padding {:?} and {:?}",
+        window.kernel, window.dilations, window.pads_begin, window.pads_end
+    )
 }
 
 /// A dimension's index from ONNX's, where negative ones count from the end.

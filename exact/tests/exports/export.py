@@ -1,10 +1,11 @@
-"""Writes the ONNX files beside it: two networks exported by both of PyTorch's exporters, and what PyTorch computes.
+"""Writes the ONNX files beside it: networks exported by both of PyTorch's exporters, and what PyTorch computes.
 
 Made with torch 2.13.0, onnx 1.23.2, onnxscript and safetensors; run it only to make the files anew.
 """
 
 import onnx
 import torch
+from networks import BERT, GPT, Attention, Flash, Misc, ResNet
 from safetensors.torch import save_file
 from torch import nn
 
@@ -68,22 +69,52 @@ def script(net, x, path, **options):
     strip(path)
 
 
-torch.manual_seed(0)
-for name, net, sample in (("net", Net(), (1, 14, 14)), ("head", Head(), (1, 6, 6))):
-    x = torch.randn(5, *sample)
+def dynamo(net, x, path):
+    shapes = ({0: torch.export.Dim("batch")},)
+    torch.onnx.export(net, (x,), path, dynamo=True, dynamic_shapes=shapes, external_data=False)
+    strip(path)
+
+
+BATCH = {"dynamic_axes": {"input": {0: "N"}}}
+TRAINING = {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False}
+
+def tokens(count):
+    return torch.randint(0, 13, (count, 6))
+
+
+def images(*sample):
+    return lambda count: torch.randn(count, *sample)
+
+
+def export(name, net, inputs, fixed):
+    """Writes a network in all ways, and its logits."""
+    x = inputs(5)
     net.train()
     for _ in range(3):
-        net(torch.randn(8, *sample))  # moves the running statistics
-    batch = {"dynamic_axes": {"input": {0: "N"}}}
-    training = {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False}
-    script(net, x, f"{name}_training.onnx", **batch, **training)
+        net(inputs(8))  # moves the running statistics
+    script(net, x, f"{name}_training.onnx", **BATCH, **TRAINING)
     # Tracing in training mode moved the statistics once more: what counts are those in the file.
+    state = net.state_dict()
     for tensor in onnx.load(f"{name}_training.onnx").graph.initializer:
-        net.state_dict()[tensor.name].copy_(torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()))
+        if tensor.name in state:
+            state[tensor.name].copy_(torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()))
     net.eval()
-    save_file({"input": x, "logits": net(x).detach()}, f"{name}.safetensors")
-    script(net, x, f"{name}_script.onnx", **batch)
-    script(net, x[:1], f"{name}_fixed.onnx")
-    shapes = ({0: torch.export.Dim("batch")},)
-    torch.onnx.export(net, (x,), f"{name}_dynamo.onnx", dynamo=True, dynamic_shapes=shapes, external_data=False)
-    strip(f"{name}_dynamo.onnx")
+    save_file({"input": x.to(torch.float32), "logits": net(x).detach().contiguous()}, f"{name}.safetensors")
+    script(net, x, f"{name}_script.onnx", **BATCH)
+    if fixed:
+        script(net, x[:1], f"{name}_fixed.onnx")
+    dynamo(net, x, f"{name}_dynamo.onnx")
+
+
+torch.manual_seed(0)
+first = (("net", Net(), images(1, 14, 14)), ("head", Head(), images(1, 6, 6)))
+for name, net, inputs in first:
+    export(name, net, inputs, True)
+for name, net, inputs in (
+    ("resnet", ResNet(), images(3, 16, 16)),
+    ("gpt", GPT(Attention), tokens),
+    ("flash", GPT(Flash), tokens),
+    ("bert", BERT(), tokens),
+    ("misc", Misc(), images(2, 8, 8)),
+):
+    export(name, net, inputs, False)

@@ -85,13 +85,9 @@ fn what_cannot_be_trained_is_named() {
         ),
         (
             one(node("Reshape", &["x", "w"], "y", vec![])),
-            "expected a constant integer tensor",
+            "expected a small constant",
         ),
         (one(node("Relu", &["x"], "y", vec![])), "no parameters to train"),
-        (
-            conv(vec![ints("pads", &[1, 1, 2, 1])]),
-            "the padding [1, 1, 2, 1] differs",
-        ),
         (conv(vec![ints("strides", &[0, 1])]), "must be at least 1"),
         (
             conv(vec![ints("strides", &[-1, 1])]),
@@ -116,12 +112,8 @@ fn what_cannot_be_trained_is_named() {
         (pool(vec![]), "no kernel_shape"),
         (pool(vec![ints("kernel_shape", &[0, 2])]), "must be at least 1"),
         (
-            pool(vec![ints("kernel_shape", &[2, 2]), int("ceil_mode", 1)]),
-            "ceil_mode 1",
-        ),
-        (
             pool(vec![ints("kernel_shape", &[2, 2]), ints("pads", &[2; 4])]),
-            "more than half of the kernel",
+            "a window of [2, 2] holds nothing else",
         ),
         (
             image(node("GlobalAveragePool", &["w"], "y", vec![])),
@@ -232,17 +224,20 @@ fn hostile_files_are_refused() {
         ),
         (
             weight(|w| w.dims = vec![1 << 20, 1 << 20]),
-            "the graph has 1099511627776 f32 elements, the limit is 67108864",
+            "the graph has 1099511627776 elements, the limit is 67108864",
         ),
         (weight(|w| w.dims = vec![1; 9]), "its rank is 9, the limit is 8"),
-        (weight(|w| w.dims = vec![0, 3]), "it has no elements"),
+        (
+            weight(|w| w.dims = vec![0, 3]),
+            "shape [0, 3] needs 0 elements, found 12",
+        ),
         (
             weight(|w| w.dims = vec![4, 4]),
             "shape [4, 4] needs 16 elements, found 12",
         ),
         (
             weight(|w| w.raw_data = Some(Bytes::from_static(&[0; 47]))),
-            "needs 48 bytes, found 47",
+            "its data has 47 bytes, not a multiple of 4",
         ),
         (weight(|w| w.float_data[7] = f32::NAN), "tensor \"w\": element 7 is NaN"),
         (weight(|w| w.float_data[0] = f32::NEG_INFINITY), "element 0 is -inf"),
