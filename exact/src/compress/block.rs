@@ -8,6 +8,8 @@ pub const MIN_EXPONENT: i8 = -48;
 pub const MAX_EXPONENT: i8 = 16;
 /// The longest encoding of a block, in bytes.
 pub const MAX_BLOCK_BYTES: usize = 3 + BLOCK_ELEMENTS;
+/// Magnitudes from here on do not fit the largest exponent: 127.5·2¹⁶.
+pub(super) const LARGEST: f32 = 127.5 * (1u32 << MAX_EXPONENT) as f32;
 /// Gap byte that passes over this many elements without a value after it.
 const SKIP: u8 = u8::MAX;
 
@@ -40,6 +42,15 @@ impl Quantum {
     /// `value·2^exponent`, where both are in the bounds of a block.
     pub fn new(exponent: i8, value: i8) -> Option<Self> {
         ((MIN_EXPONENT..=MAX_EXPONENT).contains(&exponent) && value != i8::MIN).then_some(Self { exponent, value })
+    }
+
+    /// What is left of `whole` when this was sent of it; exact. `None` where this is no rounding of `whole`: another
+    /// integer is nearer, or `whole` is NaN, infinite or too large.
+    pub fn remainder(self, whole: f32) -> Option<f32> {
+        let inverse = power(-self.exponent);
+        let nearest = || (whole * inverse).abs() < 127.5 && round(whole, inverse) == self.value;
+        let rounded = fits(whole) && (self.value == 0 || nearest());
+        rounded.then(|| whole - f32::from(self.value) * power(self.exponent))
     }
 
     /// The value in units of `2^MIN_EXPONENT`; less than 2⁷¹ in magnitude.
@@ -100,19 +111,15 @@ pub enum BlockError {
 }
 
 impl Block {
-    /// The finest block that holds `values`, each rounded half to even. Their magnitudes must be below 127.5·2¹⁶, of
-    /// which the caller has made sure.
-    #[expect(clippy::cast_possible_truncation, reason = "an integer of at most 127 in magnitude")]
+    /// The finest block that holds `values`, each rounded half to even. They must fit ([`fits`]), of which the caller has
+    /// made sure.
     pub(super) fn quantise(values: &[f32]) -> Self {
         let largest = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let exponent = exponent(largest);
         let inverse = power(-exponent);
-        // Adding 1.5·2²³ leaves no bit below 1, so that the addition itself rounds to an integer, half to even. A
-        // product that is not exact is subnormal, and rounds to 0 as it should.
-        let round = |value: &f32| (value * inverse + 12_582_912.0 - 12_582_912.0) as i8;
         Self {
             exponent,
-            values: values.iter().map(round).collect(),
+            values: values.iter().map(|value| round(*value, inverse)).collect(),
         }
     }
 
@@ -241,6 +248,20 @@ impl Block {
     fn count(&self) -> usize {
         self.values.iter().filter(|value| **value != 0).count()
     }
+}
+
+/// Whether a value can be quantised: it is finite and below 127.5·2¹⁶ in magnitude.
+pub(super) fn fits(value: f32) -> bool {
+    // False for NaN.
+    value.abs() < LARGEST
+}
+
+/// `value·inverse`, below 127.5 in magnitude, rounded to an integer, half to even.
+#[expect(clippy::cast_possible_truncation, reason = "an integer of at most 127 in magnitude")]
+fn round(value: f32, inverse: f32) -> i8 {
+    // Adding 1.5·2²³ leaves no bit below 1, so that the addition itself rounds to an integer, half to even. A product that
+    // is not exact is subnormal, and rounds to 0 as it should.
+    (value * inverse + 12_582_912.0 - 12_582_912.0) as i8
 }
 
 /// Whether a block with `count` values that are not 0 is written out in full.

@@ -1,9 +1,8 @@
-//! Merging compressed deltas in integers, and checking one element of a merge.
+//! Merging compressed deltas in integers.
 
-use super::block::{BLOCK_ELEMENTS, MAX_BLOCK_BYTES, MIN_EXPONENT, Quantum};
-use super::delta::{CompressedDelta, MAX_TENSORS, Opening, OpeningError};
+use super::block::{BLOCK_ELEMENTS, MIN_EXPONENT, Quantum};
+use super::delta::CompressedDelta;
 use crate::average::MergeError;
-use crate::prf::Hash;
 use crate::tensor::Weights;
 
 /// Most samples that a merge may stand for, 2⁵³: so the sum of an element is below 2⁵³·127·2⁶⁴ < 2¹²⁴.
@@ -89,86 +88,6 @@ pub fn merged_element(start: f32, contributions: &[Contribution]) -> Result<f32,
         .map(|part| i128::from(part.samples) * part.quantum.in_finest_units())
         .sum();
     Ok(moved(start, sum, total))
-}
-
-/// A claim about one element of a merge, to be checked alone.
-#[derive(Clone, Copy, Debug)]
-pub struct ElementClaim<'a> {
-    /// The tensor's name.
-    pub tensor: &'a str,
-    /// The tensor's shape.
-    pub shape: &'a [usize],
-    /// The element's row-major index.
-    pub index: usize,
-    /// The element before the merge, opened from the round's start root.
-    pub start: f32,
-    /// The element after the merge, opened from the root in dispute.
-    pub end: f32,
-}
-
-/// What checking a claim finds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Verdict {
-    /// The claimed bits are right.
-    Right,
-    /// They are not.
-    Wrong {
-        /// The right value.
-        expected: f32,
-    },
-}
-
-/// Why a claim cannot be checked.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ElementError {
-    /// A worker's opening shows nothing.
-    #[error("the opening of worker {worker}: {error}")]
-    Opening {
-        /// The worker's place in the list.
-        worker: usize,
-        /// What is wrong with it.
-        error: OpeningError,
-    },
-    /// The element cannot be merged.
-    #[error(transparent)]
-    Merge(#[from] MergeError),
-}
-
-impl ElementClaim<'_> {
-    /// Whether the claim holds, from each worker's samples, committed delta root and opening of the element. Hashes no
-    /// more than [`verification_bytes`].
-    ///
-    /// # Errors
-    /// When an opening shows nothing, or the element cannot be merged.
-    pub fn verify(&self, workers: &[(u64, Hash, &Opening)]) -> Result<Verdict, ElementError> {
-        let mut contributions = Vec::with_capacity(workers.len());
-        for (worker, (samples, root, opening)) in workers.iter().enumerate() {
-            let quantum = opening
-                .check(root, self.tensor, self.shape, self.index)
-                .map_err(|error| ElementError::Opening { worker, error })?;
-            contributions.push(Contribution {
-                samples: *samples,
-                quantum,
-            });
-        }
-        let expected = merged_element(self.start, &contributions)?;
-        let right = expected.to_bits() == self.end.to_bits();
-        Ok(if right {
-            Verdict::Right
-        } else {
-            Verdict::Wrong { expected }
-        })
-    }
-}
-
-/// The bytes hashed at most by [`ElementClaim::verify`] on a tensor with this name, rank and number of elements.
-pub fn verification_bytes(name: &str, rank: usize, elements: usize, workers: usize) -> u64 {
-    let levels = |leaves: u64| u64::from(leaves.max(1).next_power_of_two().trailing_zeros());
-    let nodes = levels(elements.div_ceil(BLOCK_ELEMENTS) as u64) + levels(MAX_TENSORS);
-    // A tag byte each; a node hashes two hashes, a root a count and a hash, an entry two lengths and a hash besides.
-    let entry = 1 + 8 + name.len() as u64 + 8 * rank as u64 + 32;
-    let each = 1 + MAX_BLOCK_BYTES as u64 + entry + 65 * nodes + 2 * 41;
-    each.saturating_mul(workers as u64)
 }
 
 /// The sum of samples, where it is in bounds.

@@ -16,17 +16,27 @@
 //!
 //! So `a = dequantised + error` holds without rounding, element by element: nothing of a delta is ever lost but the one
 //! rounding of the sum `a`. With `p = 10⁶` every element is chosen: dense int8. The bytes of a block are in [`Block`], the
-//! root and its openings in [`CompressedDelta`], merging in [`merge()`].
+//! root and its openings in [`CompressedDelta`], merging in [`merge()`], judging one element in [`MergeWitness`] and
+//! [`DeltaWitness`].
 
 mod block;
 mod delta;
 mod merging;
+mod opening;
+mod witness;
 
 pub use block::{BLOCK_ELEMENTS, Block, BlockError, MAX_BLOCK_BYTES, MAX_EXPONENT, MIN_EXPONENT, Quantum};
-pub use delta::{CompressedDelta, DecodeError, MAX_TENSORS, Opening, OpeningError};
-pub use merging::{Contribution, ElementClaim, ElementError, Verdict, merge, merged_element, verification_bytes};
+pub use delta::{CompressedDelta, DecodeError};
+pub use merging::{Contribution, merge, merged_element};
+pub use opening::{MAX_TENSORS, Opening, OpeningError};
+pub use witness::{DeltaWitness, ErrorProof, MergeWitness, State, WitnessError};
 
+use std::collections::BTreeMap;
+
+use crate::state::state_root;
 use crate::tensor::Weights;
+use block::{LARGEST, fits};
+use delta::Blocks;
 
 /// How many elements of each tensor are sent, in parts per million, rounded up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +87,6 @@ pub enum CompressError {
     },
 }
 
-/// Values from here on do not fit the largest exponent: 127.5·2¹⁶.
-const LARGEST: f32 = 127.5 * (1u32 << MAX_EXPONENT) as f32;
-
 /// Compresses `delta` with the error `carried` from the round before (`None` in the first): the compressed delta, and the
 /// error to carry on, of the delta's shapes. Selection takes linear time.
 ///
@@ -101,7 +108,7 @@ pub fn compress(
             return Err(CompressError::Layout { name });
         }
     }
-    let mut compressed = CompressedDelta::default();
+    let mut tensors = BTreeMap::new();
     let mut error = delta.clone();
     for (name, tensor) in &mut error {
         let shape = tensor.shape().to_vec();
@@ -111,8 +118,7 @@ pub fn compress(
                 *value += carried;
             }
         }
-        let unfit = |value: f32| value.is_nan() || value.abs() >= LARGEST;
-        if let Some((index, value)) = values.iter().enumerate().find(|(_, value)| unfit(**value)) {
+        if let Some((index, value)) = values.iter().enumerate().find(|(_, value)| !fits(**value)) {
             return Err(CompressError::Value {
                 name: name.clone(),
                 index,
@@ -134,9 +140,10 @@ pub fn compress(
             }
             block
         });
-        compressed.push(name.clone(), shape, blocks);
+        let blocks = Blocks::new(shape, blocks);
+        tensors.insert(name.clone(), blocks);
     }
-    Ok((compressed, error))
+    Ok((CompressedDelta::new(state_root(&error), tensors), error))
 }
 
 /// The `k` largest magnitudes of a list, asked for element by element in index order.

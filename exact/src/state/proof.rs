@@ -68,6 +68,11 @@ impl StateTree {
 }
 
 impl ElementProof {
+    /// The shape of the tensor, as the state holds it where the proof verifies.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
     /// The value of this element of this tensor in the state with this root.
     ///
     /// # Errors
