@@ -93,6 +93,15 @@ impl Affine {
         })
     }
 
+    /// Strides that are known to stay inside their data.
+    pub(super) fn inside(base: isize, strides: Vec<isize>) -> Self {
+        Self {
+            base,
+            strides,
+            expansion: None,
+        }
+    }
+
     /// What the strides are offsets in, when `input` is the view's input: itself, or its expansion.
     pub(super) fn data<'a>(&self, isa: Isa, pool: &Pool, input: &'a [f32]) -> Data<'a> {
         match &self.expansion {

@@ -11,19 +11,22 @@
 
 mod affine;
 mod contraction;
+mod fold;
 mod map;
 mod peak;
 mod pool;
 mod scratch;
 mod shared;
 mod simd;
+mod walk;
 
-pub use map::map;
 pub use peak::multiply_adds;
 pub use pool::Pool;
 
 use crate::definition::{Operation, Primitive};
 use contraction::Contraction;
+use fold::Fold;
+use map::Map;
 use shared::Shared;
 
 /// The instructions a kernel uses. A value of this type exists only for instructions that this CPU has.
@@ -82,6 +85,8 @@ enum Form {
     /// By its definition, element by element.
     Defined,
     Contraction(Box<Contraction>),
+    Fold(Fold),
+    Map(Map),
 }
 
 impl Form {
@@ -91,8 +96,17 @@ impl Form {
         }
         match primitive.operation() {
             Operation::Contraction(a, b) => {
-                Contraction::new(primitive, a, b).map(|plan| Self::Contraction(Box::new(plan)))
+                let contraction = Contraction::new(primitive, a, b)?;
+                if contraction.is_batch() {
+                    Fold::new(primitive).map(Self::Fold)
+                } else {
+                    Some(Self::Contraction(Box::new(contraction)))
+                }
             }
+            Operation::Sum(_) | Operation::Max(_) | Operation::Find(..) | Operation::ScatterAdd(..) => {
+                Fold::new(primitive).map(Self::Fold)
+            }
+            Operation::Map(expression, views) => Map::new(primitive, expression, views).map(Self::Map),
             _ => None,
         }
     }
@@ -140,6 +154,8 @@ impl Kernel {
         match &self.form {
             Form::Defined => self.defined(pool, inputs, output),
             Form::Contraction(contraction) => contraction.run(isa, pool, inputs, output),
+            Form::Fold(fold) => fold.run(isa, pool, inputs, output),
+            Form::Map(map) => map.run(isa, pool, inputs, output),
         }
         Ok(())
     }

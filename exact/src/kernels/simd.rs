@@ -57,8 +57,8 @@ pub(super) trait Simd {
     unsafe fn load(from: *const f32) -> Self::V;
     /// The first `count` lanes; the others are zero, and what would be in them is not touched.
     unsafe fn load_first(from: *const f32, count: usize) -> Self::V;
-    /// Lane `i` is the element at `from + i * stride`.
-    unsafe fn load_strided(from: *const f32, stride: isize) -> Self::V;
+    /// Lane `i` of the first `count` is the element at `from + i * stride`; the others are anything.
+    unsafe fn load_strided(from: *const f32, stride: isize, count: usize) -> Self::V;
     unsafe fn store(to: *mut f32, v: Self::V);
     /// Stores the first `count` lanes.
     unsafe fn store_first(to: *mut f32, v: Self::V, count: usize);
@@ -75,6 +75,9 @@ pub(super) trait Simd {
             }
         }
     }
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// The definition's greater of an accumulator and a number.
+    unsafe fn maximum(acc: Self::V, x: Self::V) -> Self::V;
     unsafe fn canonical(v: Self::V) -> Self::V;
     /// Reads `count` elements from each of the first `LANES` rows and stores `count` vectors, `stride` elements apart:
     /// the i-th holds the i-th element of every row.
@@ -120,6 +123,30 @@ pub(super) unsafe fn fill<S: Simd>(to: *mut f32, value: f32, count: usize) {
     }
 }
 
+/// Copies `count` elements that lie `stride` apart.
+///
+/// # Safety
+/// As for [`Simd`]; what is read and what is written does not overlap.
+#[inline(always)]
+pub(super) unsafe fn copy_strided<S: Simd>(from: *const f32, stride: isize, to: *mut f32, count: usize) {
+    // SAFETY: the offsets stay below `count` strides, says the caller.
+    unsafe {
+        match stride {
+            1 => copy::<S>(from, to, count),
+            0 => fill::<S>(to, *from, count),
+            _ => {
+                let mut done = 0;
+                while done < count {
+                    let next = S::LANES.min(count - done);
+                    let from = from.wrapping_offset(stride.wrapping_mul(done as isize));
+                    S::store_first(to.add(done), S::load_strided(from, stride, next), next);
+                    done += next;
+                }
+            }
+        }
+    }
+}
+
 /// Portable vectors: arrays.
 pub(super) struct Scalar;
 
@@ -149,8 +176,8 @@ impl Simd for Scalar {
         std::array::from_fn(|i| if i < count { *from.add(i) } else { 0.0 })
     }
     #[inline(always)]
-    unsafe fn load_strided(from: *const f32, stride: isize) -> Self::V {
-        std::array::from_fn(|i| *from.wrapping_offset((i as isize).wrapping_mul(stride)))
+    unsafe fn load_strided(from: *const f32, stride: isize, count: usize) -> Self::V {
+        std::array::from_fn(|i| *from.wrapping_offset((i.min(count - 1) as isize).wrapping_mul(stride)))
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, v: Self::V) {
@@ -165,6 +192,14 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         std::array::from_fn(|i| arith::fma(a[i], b[i], c[i]))
+    }
+    #[inline(always)]
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    unsafe fn maximum(acc: Self::V, x: Self::V) -> Self::V {
+        std::array::from_fn(|i| if x[i] > acc[i] || x[i].is_nan() { x[i] } else { acc[i] })
     }
     #[inline(always)]
     unsafe fn canonical(v: Self::V) -> Self::V {
@@ -267,8 +302,8 @@ mod x86 {
             _mm256_maskload_ps(from, first(count))
         }
         #[inline(always)]
-        unsafe fn load_strided(from: *const f32, stride: isize) -> Self::V {
-            let at = |i: isize| *from.wrapping_offset(i.wrapping_mul(stride));
+        unsafe fn load_strided(from: *const f32, stride: isize, count: usize) -> Self::V {
+            let at = |i: usize| *from.wrapping_offset((i.min(count - 1) as isize).wrapping_mul(stride));
             _mm256_setr_ps(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7))
         }
         #[inline(always)]
@@ -295,6 +330,17 @@ mod x86 {
                     }
                 }
             }
+        }
+        #[inline(always)]
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            _mm256_add_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn maximum(acc: Self::V, x: Self::V) -> Self::V {
+            // True as well where x is NaN or acc is; there the sum, a NaN, is right.
+            let taken = _mm256_cmp_ps::<_CMP_NLE_UQ>(x, acc);
+            let value = _mm256_blendv_ps(x, _mm256_add_ps(x, acc), _mm256_cmp_ps::<_CMP_UNORD_Q>(x, acc));
+            _mm256_blendv_ps(acc, value, taken)
         }
         #[inline(always)]
         unsafe fn canonical(v: Self::V) -> Self::V {
@@ -368,15 +414,16 @@ mod x86 {
             _mm512_maskz_loadu_ps(mask(count), from)
         }
         #[inline(always)]
-        unsafe fn load_strided(from: *const f32, stride: isize) -> Self::V {
+        unsafe fn load_strided(from: *const f32, stride: isize, count: usize) -> Self::V {
             if stride == 2 {
-                // The last of the 31 elements that are spanned is left out of the second load.
+                // From the first to the last element there are `2 * count - 1`.
                 let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-                let low = _mm512_loadu_ps(from);
-                let high = _mm512_maskz_loadu_ps(0x7fff, from.add(16));
+                let spanned = 2 * count - 1;
+                let low = _mm512_maskz_loadu_ps(mask(spanned.min(16)), from);
+                let high = _mm512_maskz_loadu_ps(mask(spanned.saturating_sub(16)), from.wrapping_add(16));
                 return _mm512_permutex2var_ps(low, even, high);
             }
-            let at = |i: isize| *from.wrapping_offset(i.wrapping_mul(stride));
+            let at = |i: usize| *from.wrapping_offset((i.min(count - 1) as isize).wrapping_mul(stride));
             let low = _mm256_setr_ps(at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7));
             let high = _mm256_setr_ps(at(8), at(9), at(10), at(11), at(12), at(13), at(14), at(15));
             let low = _mm512_castps_pd(_mm512_castps256_ps512(low));
@@ -406,6 +453,16 @@ mod x86 {
                     }
                 }
             }
+        }
+        #[inline(always)]
+        unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
+            _mm512_add_ps(a, b)
+        }
+        #[inline(always)]
+        unsafe fn maximum(acc: Self::V, x: Self::V) -> Self::V {
+            let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, acc);
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+            _mm512_mask_blend_ps(greater | nan, acc, x)
         }
         #[inline(always)]
         unsafe fn canonical(v: Self::V) -> Self::V {

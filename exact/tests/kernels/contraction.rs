@@ -45,7 +45,7 @@ fn product(draw: &mut Draw) -> Primitive {
         4 => [size(40), size(5), size(5), size(9)],
         _ => [size(2), size(100), size(40), size(4)],
     };
-    let mut outer = vec![0, 1, 2];
+    let mut outer = [0, 1, 2];
     for i in 0..2 {
         let j = draw.size(i, 2);
         outer.swap(i, j);

@@ -26,7 +26,7 @@ impl Draw {
 
     /// A number from `low` to `high`.
     pub(crate) fn range(&mut self, low: i64, high: i64) -> i64 {
-        let next = self.choices.next().unwrap_or_else(|| self.state >> 8);
+        let next = self.choices.next().unwrap_or(self.state >> 8);
         self.stream();
         low + i64::from(next) % (high - low + 1)
     }
@@ -95,7 +95,9 @@ impl Draw {
                 offset += self.range(-2, 2);
                 extent = (extent + self.range(-2, 1)).max(0);
             }
-            view.shape.push(usize::try_from(extent).unwrap());
+            // Axes along a diagonal could make the input huge.
+            let bound = 20_000 / view.shape.iter().product::<usize>().max(1);
+            view.shape.push(usize::try_from(extent).unwrap().min(bound));
             view.coordinates.push(Coordinate {
                 offset,
                 coefficients,

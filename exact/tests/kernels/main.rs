@@ -2,6 +2,8 @@
 
 mod contraction;
 mod draw;
+mod fold;
+mod map;
 
 use draw::Draw;
 use proptest::prelude::*;

@@ -14,29 +14,23 @@ pub(super) struct Lanes {
 }
 
 /// Neighbouring lanes, as many as a tile is wide; fewer at the end.
-#[derive(Clone, Debug)]
-pub(super) struct Panel {
-    pub(super) count: usize,
-    pub(super) source: Source,
-    /// Where the lanes go; those in no segment are computed in vain.
-    pub(super) segments: Vec<Segment>,
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Panel {
+    pub(in super::super) count: usize,
+    /// Where the lanes come from: together they are all lanes, in order.
+    pub(in super::super) sources: Vec<Segment>,
+    /// Where they go; those in no segment are computed in vain.
+    pub(in super::super) outputs: Vec<Segment>,
 }
 
-/// Offsets of a panel's lanes in their operand.
-#[derive(Clone, Debug)]
-pub(super) enum Source {
-    /// From the first, at even distances.
-    Even(isize, isize),
-    Each(Vec<isize>),
-}
-
-/// Lanes whose outputs lie at even distances.
+/// Lanes at even distances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub(super) lane: usize,
-    pub(super) count: usize,
-    pub(super) output: isize,
-    pub(super) stride: isize,
+pub(in super::super) struct Segment {
+    pub(in super::super) lane: usize,
+    pub(in super::super) count: usize,
+    /// Where the first lane is, and how far it is from one to the next.
+    pub(in super::super) offset: isize,
+    pub(in super::super) stride: isize,
 }
 
 impl Lanes {
@@ -94,53 +88,56 @@ fn gapped(columns: &[Axis<2>], vector: usize) -> Option<(&[Axis<2>], Vec<(isize,
 
 impl Panel {
     fn new(lanes: &[(isize, Option<isize>)]) -> Self {
-        let stride = lanes.get(1).map_or(1, |lane| lane.0 - lanes[0].0);
-        let even = lanes.windows(2).all(|pair| pair[1].0 - pair[0].0 == stride);
-        let mut segments: Vec<Segment> = Vec::new();
-        for (lane, output) in lanes.iter().enumerate().filter_map(|(i, lane)| Some((i, lane.1?))) {
-            match segments.last_mut() {
-                Some(last) if last.lane + last.count == lane && last.takes(output) => {
-                    last.stride = output - last.output - last.stride * (last.count as isize - 1);
-                    last.count += 1;
-                }
-                _ => segments.push(Segment {
-                    lane,
-                    count: 1,
-                    output,
-                    stride: 1,
-                }),
-            }
-        }
         Self {
             count: lanes.len(),
-            source: if even {
-                Source::Even(lanes[0].0, stride)
-            } else {
-                Source::Each(lanes.iter().map(|lane| lane.0).collect())
-            },
-            segments,
+            sources: segments(lanes.iter().map(|lane| Some(lane.0))),
+            outputs: segments(lanes.iter().map(|lane| lane.1)),
         }
     }
 
-    /// The offset in the output of the first lane, if all follow each other there.
-    pub(super) fn contiguous(&self) -> Option<isize> {
-        match self.segments[..] {
-            [
-                Segment {
-                    count,
-                    output,
-                    stride: 1,
-                    ..
-                },
-            ] if count == self.count => Some(output),
+    /// The offset of the first lane, if all follow each other in their operand.
+    pub(in super::super) fn contiguous_source(&self) -> Option<isize> {
+        self.contiguous(&self.sources)
+    }
+
+    /// The same for the output.
+    pub(super) fn contiguous_output(&self) -> Option<isize> {
+        self.contiguous(&self.outputs)
+    }
+
+    fn contiguous(&self, segments: &[Segment]) -> Option<isize> {
+        match segments {
+            [segment] if segment.count == self.count && (segment.stride == 1 || self.count == 1) => {
+                Some(segment.offset)
+            }
             _ => None,
         }
     }
 }
 
+/// As few segments as lanes with these offsets make up, one after the other.
+fn segments(offsets: impl Iterator<Item = Option<isize>>) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    for (lane, offset) in offsets.enumerate().filter_map(|(lane, offset)| Some((lane, offset?))) {
+        match segments.last_mut() {
+            Some(last) if last.lane + last.count == lane && last.takes(offset) => {
+                last.stride = offset - last.offset - last.stride * (last.count as isize - 1);
+                last.count += 1;
+            }
+            _ => segments.push(Segment {
+                lane,
+                count: 1,
+                offset,
+                stride: 1,
+            }),
+        }
+    }
+    segments
+}
+
 impl Segment {
-    /// Whether the next lane may go to `output`.
-    fn takes(&self, output: isize) -> bool {
-        self.count == 1 || output == self.output + self.stride * self.count as isize
+    /// Whether the next lane may lie at `offset`.
+    fn takes(&self, offset: isize) -> bool {
+        self.count == 1 || offset == self.offset + self.stride * self.count as isize
     }
 }

@@ -18,16 +18,19 @@ use super::affine::{Affine, Axis, joined, offsets};
 use super::pool::Pool;
 use super::scratch::Scratch;
 use super::shared::Shared;
-use super::simd::{Simd, Work, copy};
+use super::simd::{Simd, Work, copy, copy_strided};
 use super::{Isa, simd};
 use crate::definition::{Primitive, View};
-use lanes::{Lanes, Panel, Segment, Source};
+pub(super) use lanes::{Panel, Segment};
+pub(super) use pack::pack;
+
+use lanes::Lanes;
 use std::ops::Range;
 use std::sync::OnceLock;
 use tile::{MAX_ROWS, Tile};
 
 /// The most steps of k that a packed panel holds.
-const BLOCK: usize = 256;
+pub(super) const BLOCK: usize = 256;
 /// Panels that are worked on while the same block of k.
 const PANELS: usize = 16;
 /// Below this many multiply-adds another task costs more than it brings.
@@ -133,6 +136,12 @@ impl Contraction {
         multiply + pack + store
     }
 
+    /// Whether there are hardly any rows and columns: nothing that a tile could share.
+    pub(super) fn is_batch(&self) -> bool {
+        let columns = self.columns.iter().map(|axis| axis.extent).product::<usize>();
+        self.batch.len() > 1 && self.rows.len() * columns < simd::MAX_LANES
+    }
+
     /// How many vectors wide a panel is.
     fn vectors<S: Simd>(&self) -> usize {
         let columns = self.columns.iter().map(|axis| axis.extent).product::<usize>();
@@ -225,18 +234,18 @@ impl Part<'_> {
         &rows[tile * rows.len() / self.all_tiles..(tile + 1) * rows.len() / self.all_tiles]
     }
 
-    /// Whether a panel's lanes can be read where they lie.
-    fn in_place(&self, panel: &Panel, vector: usize) -> bool {
+    /// The offset of a panel's lanes, if they can be read where they lie.
+    fn in_place(&self, panel: &Panel, vector: usize) -> Option<isize> {
         let far = self
             .contraction
             .reduced
             .last()
             .is_some_and(|axis| axis.strides[1].unsigned_abs() >= 256);
-        let Source::Even(_, 1) = panel.source else {
-            return false;
-        };
         let whole = panel.count / vector;
-        panel.count.is_multiple_of(vector) && whole.is_power_of_two() && !(far && self.tiles.len() >= 4)
+        let fits = panel.count.is_multiple_of(vector) && whole.is_power_of_two();
+        panel
+            .contiguous_source()
+            .filter(|_| fits && !(far && self.tiles.len() >= 4))
     }
 }
 
@@ -259,8 +268,7 @@ impl Work for Part<'_> {
                 steps(
                     &contraction.reduced,
                     first,
-                    &mut row_steps[..count],
-                    &mut lane_steps[..count],
+                    [&mut row_steps[..count], &mut lane_steps[..count]],
                 );
                 let (row_steps, lane_steps) = (&row_steps[..count], &lane_steps[..count]);
                 for index in panels.clone() {
@@ -270,15 +278,14 @@ impl Work for Part<'_> {
                     let [batch_rows, batch, batch_output] = contraction.batch[outer / self.lanes.groups.len()];
                     let base = group + batch;
                     let vectors = panel.count.div_ceil(S::LANES).next_power_of_two();
-                    let (lanes, lane_steps) =
-                        if let (true, Source::Even(start, _)) = (self.in_place(panel, S::LANES), &panel.source) {
-                            (self.columns.wrapping_offset(base + start), lane_steps)
-                        } else {
-                            // SAFETY: the panel's lanes are elements of the operand at every step, as its strides were
-                            // checked to stay inside for the whole loop; `packed` was made that large.
-                            unsafe { pack::pack::<S>(panel, self.columns, base, lane_steps, width, &mut packed) };
-                            (packed.as_ptr(), &packed_steps[..count])
-                        };
+                    let (lanes, lane_steps) = if let Some(start) = self.in_place(panel, S::LANES) {
+                        (self.columns.wrapping_offset(base + start), lane_steps)
+                    } else {
+                        // SAFETY: the panel's lanes are elements of the operand at every step, as its strides were
+                        // checked to stay inside for the whole loop; `packed` was made that large.
+                        unsafe { pack::<S>(panel, self.columns, base, lane_steps, width, &mut packed) };
+                        (packed.as_ptr(), &packed_steps[..count])
+                    };
                     for rows in self.tiles.clone().map(|tile| self.rows(tile)) {
                         let mut starts = [std::ptr::null(); MAX_ROWS];
                         let mut outputs = [std::ptr::null_mut(); MAX_ROWS];
@@ -287,7 +294,7 @@ impl Work for Part<'_> {
                             starts[i] = self.rows.wrapping_offset(batch_rows + operand);
                             outputs[i] = self.output.wrapping_offset(batch_output + group_output + output);
                         }
-                        let whole = panel.contiguous().filter(|_| panel.count == vectors * S::LANES);
+                        let whole = panel.contiguous_output().filter(|_| panel.count == vectors * S::LANES);
                         let tile = |outputs| Tile {
                             rows: &starts[..rows.len()],
                             row_steps,
@@ -316,12 +323,12 @@ impl Work for Part<'_> {
                         unsafe {
                             if first > 0 {
                                 for (output, place) in outputs.iter().zip(places) {
-                                    panel.segments.iter().for_each(|s| s.load::<S>(*output, place));
+                                    panel.outputs.iter().for_each(|s| s.load::<S>(*output, place));
                                 }
                             }
                             tile::run::<S>(vectors, tile(&places[..rows.len()]));
                             for (output, place) in outputs.iter().zip(places) {
-                                panel.segments.iter().for_each(|s| s.store::<S>(place, *output));
+                                panel.outputs.iter().for_each(|s| s.store::<S>(place, *output));
                             }
                         }
                     }
@@ -338,15 +345,10 @@ impl Segment {
     /// Both have these elements, and this is called in the level's `Work`.
     #[inline(always)]
     unsafe fn load<S: Simd>(&self, output: *const f32, tile: *mut f32) {
-        let output = output.wrapping_offset(self.output);
+        let output = output.wrapping_offset(self.offset);
         // SAFETY: the caller's promise.
         unsafe {
-            if self.stride == 1 {
-                return copy::<S>(output, tile.add(self.lane), self.count);
-            }
-            for i in 0..self.count {
-                *tile.add(self.lane + i) = *output.wrapping_offset(self.stride.wrapping_mul(i as isize));
-            }
+            copy_strided::<S>(output, self.stride, tile.add(self.lane), self.count);
         }
     }
 
@@ -356,7 +358,7 @@ impl Segment {
     /// As for `load`.
     #[inline(always)]
     unsafe fn store<S: Simd>(&self, tile: *const f32, output: *mut f32) {
-        let output = output.wrapping_offset(self.output);
+        let output = output.wrapping_offset(self.offset);
         // SAFETY: the caller's promise.
         unsafe {
             if self.stride == 1 {
@@ -369,15 +371,14 @@ impl Segment {
     }
 }
 
-/// The offsets of the steps from `first` on in both operands.
-fn steps(reduced: &[Axis<2>], first: usize, rows: &mut [isize], lanes: &mut [isize]) {
+/// Writes the offsets of the steps from `first` on: for each list of strides as many as there is room for.
+pub(super) fn steps<const N: usize>(reduced: &[Axis<N>], first: usize, mut offsets: [&mut [isize]; N]) {
+    let wanted = offsets.first().map_or(0, |steps| steps.len());
     let Some((inner, outer)) = reduced.split_last() else {
-        rows.fill(0);
-        lanes.fill(0);
-        return;
+        return offsets.iter_mut().for_each(|steps| steps.fill(0));
     };
     let mut done = 0;
-    while done < rows.len() {
+    while done < wanted {
         let at = first + done;
         let (mut index, start) = (at / inner.extent, at % inner.extent);
         let mut offset = inner.strides.map(|stride| stride * start as isize);
@@ -387,11 +388,8 @@ fn steps(reduced: &[Axis<2>], first: usize, rows: &mut [isize], lanes: &mut [isi
             }
             index /= axis.extent;
         }
-        let count = (inner.extent - start).min(rows.len() - done);
-        for (steps, (offset, stride)) in [&mut *rows, &mut *lanes]
-            .into_iter()
-            .zip(offset.into_iter().zip(inner.strides))
-        {
+        let count = (inner.extent - start).min(wanted - done);
+        for (steps, (offset, stride)) in offsets.iter_mut().zip(offset.into_iter().zip(inner.strides)) {
             for (i, step) in steps[done..done + count].iter_mut().enumerate() {
                 *step = offset.wrapping_add(stride.wrapping_mul(i as isize));
             }

@@ -1,7 +1,7 @@
 //! A panel's operand, copied so that a step reads whole vectors.
 
-use super::super::simd::{MAX_LANES, Simd, copy};
-use super::lanes::{Panel, Source};
+use super::super::simd::{MAX_LANES, Simd, copy_strided};
+use super::lanes::Panel;
 
 /// Shorter runs of contiguous steps are not worth transposing.
 const RUN: usize = 4;
@@ -13,7 +13,7 @@ const RUN: usize = 4;
 /// Called in the level's `Work`; all those elements lie in `data`; `packed` has `steps.len() * width` elements, and
 /// `width`, a multiple of the level's vectors, is at least the panel's lanes.
 #[inline(always)]
-pub(super) unsafe fn pack<S: Simd>(
+pub(in super::super) unsafe fn pack<S: Simd>(
     panel: &Panel,
     data: *const f32,
     base: isize,
@@ -21,63 +21,36 @@ pub(super) unsafe fn pack<S: Simd>(
     width: usize,
     packed: &mut [f32],
 ) {
-    let lane = |j: usize| match &panel.source {
-        Source::Even(first, stride) => first + stride.wrapping_mul(j as isize),
-        Source::Each(offsets) => offsets[j],
-    };
     let data = data.wrapping_offset(base);
     let to = packed.as_mut_ptr();
-    // SAFETY: what is read is promised by the caller; rows of `packed` are written within their width.
-    unsafe {
-        match panel.source {
-            Source::Even(first, 1) => {
-                for (k, step) in steps.iter().enumerate() {
-                    copy::<S>(data.wrapping_offset(first + step), to.add(k * width), panel.count);
-                }
-                return;
+    let contiguous = panel.contiguous_source().is_some();
+    let mut k = 0;
+    while k < steps.len() {
+        let run = steps[k..].iter().zip(steps[k]..).take(S::LANES);
+        let run = run.take_while(|(step, next)| *step == next).count();
+        if contiguous || run < RUN {
+            for segment in &panel.sources {
+                let from = data.wrapping_offset(segment.offset + steps[k]);
+                // SAFETY: what is read is promised by the caller; the segments lie within a row of `packed`.
+                unsafe { copy_strided::<S>(from, segment.stride, to.add(k * width + segment.lane), segment.count) };
             }
-            Source::Even(first, stride) if steps.len() < RUN || steps[1] - steps[0] != 1 => {
-                let whole = panel.count / S::LANES * S::LANES;
-                for (k, step) in steps.iter().enumerate() {
-                    let (from, to) = (data.wrapping_offset(first + step), to.add(k * width));
-                    for j in (0..whole).step_by(S::LANES) {
-                        let from = from.wrapping_offset(stride.wrapping_mul(j as isize));
-                        S::store(to.add(j), S::load_strided(from, stride));
-                    }
-                    for j in whole..panel.count {
-                        *to.add(j) = *from.wrapping_offset(stride.wrapping_mul(j as isize));
-                    }
-                }
-                return;
-            }
-            _ => {}
+            k += 1;
+            continue;
         }
-        let mut k = 0;
-        while k < steps.len() {
-            let run = steps[k..]
-                .iter()
-                .zip(steps[k]..)
-                .take(S::LANES)
-                .take_while(|(step, next)| *step == next)
-                .count();
-            if run >= RUN {
-                for left in (0..panel.count).step_by(S::LANES) {
-                    // Lanes beyond the last repeat it.
-                    let mut rows = [data; MAX_LANES];
-                    for (i, row) in rows.iter_mut().enumerate().take(S::LANES) {
-                        let j = (left + i).min(panel.count - 1);
-                        *row = data.wrapping_offset(lane(j).wrapping_add(steps[k]));
-                    }
-                    S::transpose(&rows, run, to.add(k * width + left), width);
-                }
-                k += run;
-            } else {
-                let (from, to) = (data.wrapping_offset(steps[k]), to.add(k * width));
-                for j in 0..panel.count {
-                    *to.add(j) = *from.wrapping_offset(lane(j));
-                }
-                k += 1;
+        let mut lanes = panel.sources.iter().flat_map(|segment| {
+            (0..segment.count as isize).map(|i| segment.offset.wrapping_add(segment.stride.wrapping_mul(i)))
+        });
+        for left in (0..panel.count).step_by(S::LANES) {
+            // Lanes beyond the last repeat one that is there.
+            let mut rows = [data; MAX_LANES];
+            let mut last = data;
+            for row in rows.iter_mut().take(S::LANES) {
+                last = lanes.next().map_or(last, |lane| data.wrapping_offset(lane + steps[k]));
+                *row = last;
             }
+            // SAFETY: as above; `width` is a multiple of the level's lanes.
+            unsafe { S::transpose(&rows, run, to.add(k * width + left), width) };
         }
+        k += run;
     }
 }
