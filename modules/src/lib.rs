@@ -11,6 +11,7 @@
 //! | [`job`] | jobs from posting to payment |
 //! | [`pouw`] | the header of useful work and epoch checkpoints |
 //! | [`gov`] | proposals, deposits, votes |
+//! | [`upgrade`] | which program runs from which height on |
 //!
 //! A module may call those above it in this table, never those below. [`machine`] puts them together: the tables of messages
 //! and queries, transactions, blocks, genesis; [`gov`] alone looks into its table of messages, to carry out what was decided.
@@ -32,3 +33,4 @@ pub mod pouw;
 pub mod registry;
 pub mod staking;
 pub mod state;
+pub mod upgrade;

@@ -24,6 +24,7 @@ use trainyard_modules::{
     machine::{self, Genesis, Mode, ante::Tx},
     pouw,
     state::{Changes, Empty, Pairs, Reader, State},
+    upgrade::{self, Binary, Plan, Refusal},
 };
 
 use self::verifier::Remembering;
@@ -51,13 +52,25 @@ pub enum Fatal {
     Protocol(String),
 }
 
-/// What an operator sets for a node; none of it is agreed by consensus.
-#[derive(Debug, Clone, Default)]
+/// What an operator sets for a node, and which program it is; none of it is agreed by consensus.
+#[derive(Clone)]
 pub struct Config {
     /// Least price of gas for the mempool, in millionths of a utrain.
     pub min_gas_price_micro: u64,
     /// The node stops after committing this height; 0 never.
     pub halt_height: u64,
+    /// Which upgrades the program can carry out, and which form of state it works on.
+    pub binary: &'static Binary,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            min_gas_price_micro: 0,
+            halt_height: 0,
+            binary: &upgrade::THIS,
+        }
+    }
 }
 
 /// State that is computed and not committed yet.
@@ -298,7 +311,7 @@ impl Application {
             };
             let mut state = State::new(base, Gas::unlimited());
             let mut events = Vec::new();
-            machine::begin_block(&mut state, &block, &mut events)?;
+            machine::begin_block(&mut state, &block, self.config.binary, &mut events)?;
             let mut results = Vec::with_capacity(request.txs.len());
             for (index, tx) in request.txs.iter().enumerate() {
                 if index == 0 && pouw::is_header(tx) {
@@ -349,11 +362,33 @@ impl Application {
         Ok(abci::ResponseCommit { retain_height: 0 })
     }
 
-    /// Whether the height to halt after has been committed.
+    /// Whether this program may execute the next block.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub fn check_version(&self) -> Result<(), Refusal> {
+        let Some(last) = self.last_block() else {
+            return Ok(()); // A genesis is written in the form of the program that reads it.
+        };
+        let base = Committed(self.store.snapshot());
+        let mut state = State::new(&base, Gas::unlimited());
+        upgrade::check(&mut state, last.height + 1, self.config.binary).map(drop)
+    }
+
+    /// The plan that the next block needs another program for.
+    #[must_use]
+    pub fn needed_upgrade(&self) -> Option<Plan> {
+        match self.check_version() {
+            Err(Refusal::Needed(plan)) => Some(*plan),
+            _ => None,
+        }
+    }
+
+    /// Whether the height to halt after has been committed, or the last one before another program is needed.
     #[must_use]
     pub fn halted(&self) -> bool {
         let height = self.last_block().map_or(0, |b| b.height);
-        self.config.halt_height > 0 && height >= self.config.halt_height
+        (self.config.halt_height > 0 && height >= self.config.halt_height) || self.needed_upgrade().is_some()
     }
 
     /// `Query`.

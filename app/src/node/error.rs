@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::abci::ServerError;
 use crate::application::Fatal;
 use crate::store::StoreError;
+use trainyard_modules::upgrade::Refusal;
 
 /// Why a node cannot be made, started or kept running.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,15 @@ pub enum Error {
         /// The height to halt at.
         halt_height: u64,
     },
+    /// The next block needs another program. The text is what the SDK logs.
+    #[error("{needed}; upgrade-info.json is written, start the program of that name")]
+    UpgradeNeeded {
+        /// What cosmovisor's users know.
+        needed: Refusal,
+    },
+    /// The program is the wrong one for the next block.
+    #[error(transparent)]
+    Version(#[from] Refusal),
     /// The process cannot be set up.
     #[error("cannot set the process up: {0}")]
     Runtime(io::Error),

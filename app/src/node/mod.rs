@@ -6,6 +6,7 @@
 //! settings.rs  app.toml: what an operator sets for our half
 //! comet.rs     the CometBFT program: finding it, running it as a child, its log lines
 //! comet_config.rs  CometBFT's config.toml, changed in place
+//! upgrade.rs   the file that cosmovisor waits for
 //! watched.rs   the application, observed: a log line per block, halting
 //! genesis.rs   the genesis file
 //! gentx.rs     signed transactions that create the first validators
@@ -24,6 +25,7 @@ pub mod gentx;
 pub mod home;
 pub mod localnet;
 pub mod settings;
+mod upgrade;
 mod watched;
 
 use std::path::PathBuf;
@@ -96,6 +98,7 @@ fn open_with(home: &Home, settings: &Settings) -> Result<Application, Error> {
     let config = Config {
         min_gas_price_micro: settings.min_gas_price.0,
         halt_height: settings.halt_height,
+        ..Config::default()
     };
     Ok(Application::new(store, config)?)
 }
@@ -115,6 +118,10 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
         settings.halt_height = height;
     }
     let app = open_with(home, &settings)?;
+    if let Some(plan) = app.needed_upgrade() {
+        return Err(upgrade::needed(home, &plan));
+    }
+    app.check_version()?;
     if let Some(last) = app.last_block().filter(|_| app.halted()) {
         return Err(Error::AlreadyHalted {
             height: last.height,
@@ -175,6 +182,9 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
         }
     };
     // Whichever of the two noticed first: halting comes before the application's failure, and that before the child's end.
+    if let Some(plan) = app.needed_upgrade() {
+        return Err(upgrade::needed(home, &plan));
+    }
     if let Some(height) = app.halted() {
         return Ok(Ending::Halted(height));
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tendermint_proto::v0_38::abci;
 use tokio::sync::oneshot;
+use trainyard_modules::upgrade::{Plan, Refusal};
 
 use crate::abci::{Application as Calls, FatalError};
 use crate::application::Application;
@@ -18,7 +19,8 @@ struct Executed {
     since: Instant,
 }
 
-/// Passes every call on. Once the height to halt at is committed it says so and executes no other block.
+/// Passes every call on. Once the height to halt at, or before an upgrade to another program, is committed it says so and
+/// executes no other block.
 pub(super) struct Watched {
     app: Application,
     executed: Mutex<Option<Executed>>,
@@ -39,6 +41,11 @@ impl Watched {
             halt: Mutex::new(Some(halt)),
         };
         (watched, halted)
+    }
+
+    /// The upgrade that it has stopped before.
+    pub(super) fn needed_upgrade(&self) -> Option<Plan> {
+        self.app.needed_upgrade()
     }
 
     /// The height it has halted at.
@@ -75,6 +82,9 @@ impl Calls for Watched {
     }
 
     fn finalize_block(&self, request: abci::RequestFinalizeBlock) -> Result<abci::ResponseFinalizeBlock, FatalError> {
+        if let Some(plan) = self.needed_upgrade() {
+            return Err(FatalError::new(Refusal::Needed(plan.into())));
+        }
         if let Some(height) = self.halted() {
             return Err(FatalError::new(format!("halted at height {height}, as asked")));
         }

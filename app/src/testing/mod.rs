@@ -47,7 +47,7 @@ use tendermint_proto::{
         crypto::public_key::Sum,
     },
 };
-use trainyard_modules::{machine::Genesis, pouw};
+use trainyard_modules::{machine::Genesis, pouw, upgrade::Binary};
 use trainyard_proto::{address::Address, any};
 
 pub use builder::{Builder, VALIDATOR, VALIDATOR_STAKE, consensus_key, create_validator};
@@ -170,6 +170,12 @@ impl Chain {
     /// Lets `seconds` pass before the next block, beside the one second that every block takes.
     pub fn pass_time(&mut self, seconds: u64) {
         self.time += seconds;
+    }
+
+    /// Replaces the program of both nodes, as operators do between two blocks.
+    pub fn install(&mut self, binary: &'static Binary) {
+        self.main.install(binary);
+        self.witness.install(binary);
     }
 
     /// The application that sees every call.

@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 use tendermint_proto::v0_38::abci;
+use trainyard_modules::upgrade::Binary;
 
 use crate::{
     application::{Application, Config},
@@ -39,6 +40,12 @@ impl Node {
         };
         let store = Store::open(self.dir.path(), &options).expect("the store opens");
         self.app = Some(Application::new(store, self.config.clone()).expect("the application starts"));
+    }
+
+    /// Opens the store again with another program.
+    pub(super) fn install(&mut self, binary: &'static Binary) {
+        self.config.binary = binary;
+        self.restart();
     }
 
     /// The committed height and app hash.

@@ -15,6 +15,7 @@ use trainyard_modules::{
     machine::{self, Genesis},
     pouw, registry, staking,
     state::{Empty, State},
+    upgrade,
 };
 use trainyard_proto::{
     address::Address,
@@ -193,6 +194,10 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("gov::INACTIVE", gov::INACTIVE.raw_key(&(1_700_000_000, 1))),
         ("gov::ACTIVE", gov::ACTIVE.raw_key(&(1_700_000_000, 1))),
         ("gov::PARAMS", gov::PARAMS.raw_key()),
+        ("upgrade::PLAN", upgrade::PLAN.raw_key()),
+        ("upgrade::APPLIED", upgrade::APPLIED.raw_key(&"v2".to_string())),
+        ("upgrade::LAST", upgrade::LAST.raw_key()),
+        ("upgrade::VERSIONS", upgrade::VERSIONS.raw_key(&"bank".to_string())),
         ("pouw::CHECKPOINTS", pouw::CHECKPOINTS.raw_key(&3)),
         ("pouw::EPOCHS", pouw::EPOCHS.raw_key()),
     ]

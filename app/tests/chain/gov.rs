@@ -12,6 +12,7 @@ use trainyard_proto::{
             WeightedVoteOption,
         },
         staking::v1beta1 as staking_wire,
+        upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade, Plan},
     },
     job as job_wire,
     registry::{self as registry_wire, MsgUpdateMembers},
@@ -120,6 +121,18 @@ pub(crate) fn governed(to: &str) -> Vec<Any> {
         any::pack(&job_wire::MsgUpdateParams {
             authority: authority.clone(),
             params: Some(jobs),
+        }),
+        any::pack(&MsgSoftwareUpgrade {
+            authority: authority.clone(),
+            plan: Some(Plan {
+                name: "far".into(),
+                height: 1_000_000,
+                info: "{}".into(),
+                ..Plan::default()
+            }),
+        }),
+        any::pack(&MsgCancelUpgrade {
+            authority: authority.clone(),
         }),
         any::pack(&MsgUpdateMembers {
             authority,

@@ -11,6 +11,7 @@
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
 //! | `proposals.rs` | blocks of hostile or hurried proposers, the mempool, halting |
+//! | `upgrade.rs` | an upgrade decided by governance, from one program to the next |
 //! | `simulation.rs` | random messages, valid and not; garbage |
 
 mod bad_messages;
@@ -27,3 +28,4 @@ mod registry;
 mod simulation;
 mod staking;
 mod support;
+mod upgrade;

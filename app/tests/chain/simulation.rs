@@ -223,7 +223,7 @@ impl Simulation {
         let Some(proposal) = (kind > 2 && !latest.is_empty())
             .then(|| &latest[usize::try_from(self.random.below(latest.len() as u64)).unwrap()])
         else {
-            let one = usize::try_from(self.random.below(8)).unwrap();
+            let one = usize::try_from(self.random.below(10)).unwrap();
             let messages = governed(to).into_iter().skip(one).take(2).collect();
             return (
                 who,

@@ -6,7 +6,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use trainyard_app::node::find_cometbft;
+use trainyard_app::node::genesis::GenesisDoc;
 use trainyard_app::testing::network::Network;
+use trainyard_modules::upgrade::Plan as UpgradePlan;
 use trainyard_proto::address::Address;
 
 use super::{PATIENCE, balance, comet_pid, network, send, signer, wait_comet_gone};
@@ -87,6 +89,37 @@ async fn a_node_halts_after_the_height_it_was_told() {
     assert!(node.log().contains("at height 4 and is to halt at 4"), "{}", node.log());
     node.start(&[]);
     node.wait_height(6, PATIENCE).await;
+}
+
+#[tokio::test]
+async fn a_node_stops_before_an_upgrade_and_says_which() {
+    let mut network = Network::make(env!("CARGO_BIN_EXE_trainyard"), 1, |_| {});
+    let node = &mut network.nodes[0];
+    let mut genesis = GenesisDoc::load(&node.home).unwrap();
+    genesis.app_state.upgrade.plan = Some(UpgradePlan {
+        name: "v2".into(),
+        height: 5,
+        info: "{\"binaries\":{}}".into(),
+        ..UpgradePlan::default()
+    });
+    std::fs::write(node.home.genesis(), genesis.to_json()).unwrap();
+    let written = node.home.data().join("upgrade-info.json");
+    for _ in 0..2 {
+        node.start(&[]);
+        assert_eq!(node.wait_exit(PATIENCE).code(), Some(1), "{}", node.log());
+        assert!(
+            node.log().contains("UPGRADE \"v2\" NEEDED at height: 5"),
+            "{}",
+            node.log()
+        );
+        wait_comet_gone(node, std::time::Duration::ZERO);
+        let info: Value = serde_json::from_str(&std::fs::read_to_string(&written).unwrap()).unwrap();
+        assert_eq!((&info["name"], &info["height"]), (&Value::from("v2"), &Value::from(5)));
+        std::fs::remove_file(&written).unwrap();
+    }
+    let (_, out, _) = trainyard(node.home.path(), &["export"]);
+    let exported: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(exported["initial_height"], "5");
 }
 
 #[tokio::test]

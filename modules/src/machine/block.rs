@@ -6,14 +6,22 @@ use crate::{
     gov, job, pouw, registry,
     staking::{self, Power},
     state::State,
+    upgrade::{self, Binary},
 };
 
-/// Before the transactions: the beacon moves on.
+/// Before the transactions: an upgrade that is due is carried out, and the beacon moves on.
 ///
 /// # Errors
-/// Fatal: the store failed or state contradicts itself.
-pub fn begin_block(state: &mut State<'_>, block: &Block, events: &mut Vec<Event>) -> Result<(), Error> {
-    advance_beacon(&mut Ctx { state, block, events })
+/// Fatal: the program is the wrong one for this block, the store failed or state contradicts itself.
+pub fn begin_block(
+    state: &mut State<'_>,
+    block: &Block,
+    binary: &Binary,
+    events: &mut Vec<Event>,
+) -> Result<(), Error> {
+    let mut ctx = Ctx { state, block, events };
+    upgrade::begin_block(&mut ctx, binary)?;
+    advance_beacon(&mut ctx)
 }
 
 /// After the transactions: what governance decided, deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.

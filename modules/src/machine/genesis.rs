@@ -18,6 +18,7 @@ use crate::{
     gov, job, pouw, registry,
     staking::{self, Power},
     state::State,
+    upgrade,
 };
 
 /// `app_state` of the genesis file.
@@ -49,6 +50,9 @@ pub struct Genesis {
     /// Proposals.
     #[serde(default)]
     pub gov: gov::Genesis,
+    /// The planned upgrade.
+    #[serde(default)]
+    pub upgrade: upgrade::Genesis,
     /// Signed transactions that create the first validators.
     #[serde(default)]
     pub genutil: Genutil,
@@ -103,6 +107,7 @@ pub fn init_genesis(
         job,
         pouw,
         gov,
+        upgrade,
         genutil,
     } = genesis;
     if !(1..=1_000_000).contains(&core.epoch_blocks) {
@@ -128,6 +133,7 @@ pub fn init_genesis(
     job::init(state, job)?;
     pouw::init(state, pouw)?;
     gov::init(state, gov)?;
+    upgrade::init(state, upgrade, &upgrade::THIS)?;
     for (index, text) in genutil.gen_txs.iter().enumerate() {
         gentx(state, block, text, events).map_err(|mut error| {
             error.log = format!("gentx {index}: {}", error.log);
@@ -183,6 +189,7 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         job: job::export(state)?,
         pouw: pouw::export(state)?,
         gov: gov::export(state)?,
+        upgrade: upgrade::export(state)?,
         genutil: Genutil::default(),
     })
 }

@@ -15,6 +15,7 @@ use crate::{
     error::{Error, SdkError},
     gov, job, pouw, registry, staking,
     state::State,
+    upgrade,
 };
 
 /// Answers one path.
@@ -97,6 +98,13 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!("/cosmos.staking.v1beta1.Query/Validator", staking::query_validator),
     answer!("/cosmos.staking.v1beta1.Query/Validators", staking::query_validators),
     ("/cosmos.tx.v1beta1.Service/Simulate", simulate),
+    answer!("/cosmos.upgrade.v1beta1.Query/AppliedPlan", upgrade::query_applied_plan),
+    answer!("/cosmos.upgrade.v1beta1.Query/Authority", upgrade::query_authority),
+    answer!("/cosmos.upgrade.v1beta1.Query/CurrentPlan", upgrade::query_current_plan),
+    answer!(
+        "/cosmos.upgrade.v1beta1.Query/ModuleVersions",
+        upgrade::query_module_versions
+    ),
     answer!("/trainyard.job.v1.Query/Explain", job::query_explain),
     answer!("/trainyard.job.v1.Query/Grant", job::query_grant),
     answer!("/trainyard.job.v1.Query/Job", job::query_job),

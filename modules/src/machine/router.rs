@@ -11,6 +11,7 @@ use trainyard_proto::{
         },
         gov::v1::{self as gov, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted},
         staking::v1beta1::{self as staking, MsgCreateValidator, MsgDelegate, MsgUndelegate},
+        upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade},
     },
     job::{
         self, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
@@ -77,6 +78,8 @@ static ROUTES: &[Route] = &[
     route::<MsgVoteWeighted>(),
     route::<MsgCancelProposal>(),
     route::<gov::MsgUpdateParams>(),
+    route::<MsgSoftwareUpgrade>(),
+    route::<MsgCancelUpgrade>(),
 ];
 
 fn decode<M: Handler>(bytes: &[u8]) -> Result<M, Error> {

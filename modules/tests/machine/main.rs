@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `yard.rs` | a chain over a map: accounts by name, real signatures, invariants and export after every block |
 //! | `gov.rs` | proposals, deposits, votes, what governance changes |
+//! | `upgrade.rs` | plans, wrong programs, migrations of a populated chain |
 
 mod gov;
+mod upgrade;
 mod yard;

@@ -11,6 +11,7 @@ use trainyard_modules::{
     gas::Gas,
     machine::{self, Genesis, Mode, TxResult, ante::Direct},
     state::{Empty, Pairs, Reader, State},
+    upgrade::{self, Binary},
 };
 use trainyard_proto::{
     address::Address,
@@ -62,6 +63,8 @@ pub(crate) struct Yard {
     /// Events of the last block outside of its transactions.
     pub(crate) events: Vec<Event>,
     supply: u64,
+    /// The program that runs.
+    pub(crate) binary: &'static Binary,
 }
 
 pub(crate) fn secret(name: &str) -> SecretKey {
@@ -142,6 +145,7 @@ impl Yard {
             committed: Committed::default(),
             block,
             events: Vec::new(),
+            binary: &upgrade::THIS,
             supply: genesis.bank.balances.iter().map(|b| b.amount).sum(),
         };
         // The gentxs are signed for account numbers in the order of the balances.
@@ -271,7 +275,7 @@ impl Yard {
         self.block.proposer = vec![1; 20];
         let mut state = State::new(&self.committed, Gas::unlimited());
         let mut events = Vec::new();
-        machine::begin_block(&mut state, &self.block, &mut events).unwrap();
+        machine::begin_block(&mut state, &self.block, self.binary, &mut events).unwrap();
         let run = |tx: &Vec<u8>| machine::run_tx(&mut state, &self.block, tx, Mode::Deliver, &Direct).unwrap();
         let results: Vec<TxResult> = txs.iter().map(run).collect();
         machine::end_block(&mut state, &self.block, &mut events).unwrap();
