@@ -94,7 +94,10 @@ impl<'a> Operands<'a> {
     fn known(&self, index: usize) -> Result<&'a Known, String> {
         match self.value(index)? {
             Value::Known(known) => Ok(known),
-            Value::Tensor { kind, .. } => Err(format!("its input {index} is {kind} tensor, expected a small constant")),
+            Value::Tensor { .. } | Value::Merged { .. } => {
+                let kind = self.kind(index)?;
+                Err(format!("its input {index} is {kind} tensor, expected a small constant"))
+            }
             Value::Opaque(what) => Err(format!("its input {index} is {what}, expected a small constant")),
         }
     }

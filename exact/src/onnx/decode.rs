@@ -383,7 +383,7 @@ impl<'a> Decoder<'a> {
     fn source(&mut self, value: &Value) -> Result<Source, String> {
         match value {
             Value::Tensor { source, .. } => Ok(source.clone()),
-            Value::Opaque(what) => Err(format!("one of its inputs is {what}")),
+            Value::Merged { .. } | Value::Opaque(_) => Err("one of its inputs is no tensor".to_owned()),
             Value::Known(known) => {
                 if let Some(index) = known.constant.get() {
                     return Ok(Source::Constant(*index));

@@ -193,3 +193,13 @@ pub(super) fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, String> {
         None => Ok(result),
     }
 }
+
+/// A permutation of `rank` dimensions, which are numbered from `first`.
+pub(super) fn permutation(list: &[i64], first: usize, rank: usize) -> Result<Vec<usize>, String> {
+    let index = |axis: &i64| usize::try_from(*axis).ok()?.checked_sub(first);
+    let perm: Vec<usize> = list.iter().filter_map(index).collect();
+    if list.len() != rank || (0..rank).any(|axis| !perm.contains(&axis)) {
+        return Err(format!("perm {list:?} is no permutation of {rank} dimensions"));
+    }
+    Ok(perm)
+}

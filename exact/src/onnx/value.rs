@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
 
+use super::shapes::show;
 use super::{Dim, Source};
 use crate::tensor::Tensor;
 
@@ -130,6 +131,9 @@ pub(super) enum Value {
     },
     /// A tensor that is known now.
     Known(Rc<Known>),
+    /// A tensor whose batch was merged with the dimensions after it, `merged` in all: only its other dimensions may be permuted
+    /// until it is reshaped apart.
+    Merged { apart: Box<Value>, merged: usize },
     /// Something that may be passed around but not computed with, in words.
     Opaque(String),
 }
@@ -145,6 +149,11 @@ impl Value {
         match self {
             Self::Tensor { shape, .. } => Ok(shape.clone()),
             Self::Known(known) => Ok(fixed(&known.shape)),
+            Self::Merged { apart, merged } => Err(format!(
+                "one of its inputs has the first {merged} dimensions of {} merged into one, which only Transpose and \
+                 Reshape support",
+                show(&apart.shape()?)
+            )),
             Self::Opaque(what) => Err(format!("one of its inputs is {what}")),
         }
     }
@@ -153,6 +162,7 @@ impl Value {
         match self {
             Self::Tensor { kind, .. } => Ok(*kind),
             Self::Known(known) => Ok(known.kind),
+            Self::Merged { apart, .. } => apart.kind(),
             Self::Opaque(what) => Err(format!("one of its inputs is {what}")),
         }
     }

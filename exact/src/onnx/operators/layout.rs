@@ -10,8 +10,38 @@ use super::{fixed_dim, number, reshaped};
 pub(super) fn reshape(graph: &mut Decoder<'_>, cx: &Operands<'_>) -> Result<Value, String> {
     cx.at_most(2)?;
     let allow_zero = cx.flag("allowzero", false)?;
-    let shape = shapes::reshape(&cx.shape(0)?, cx.items(1)?, allow_zero, graph.fixed_batch)?;
+    let target = cx.items(1)?;
+    if let Value::Merged { apart, .. } = cx.value(0)? {
+        if target.contains(&Item::Number(0.0)) {
+            return Err("a 0 copies a dimension of a tensor whose batch is merged".to_owned());
+        }
+        let shape = shapes::reshape(&apart.shape()?, target, true, graph.fixed_batch)?;
+        return reshaped(graph, apart, shape);
+    }
+    let from = cx.shape(0)?;
+    if let Some(merged) = merges(&from, target) {
+        let apart = Box::new(cx.value(0)?.clone());
+        return Ok(Value::Merged { apart, merged });
+    }
+    let shape = shapes::reshape(&from, target, allow_zero, graph.fixed_batch)?;
     reshaped(graph, cx.value(0)?, shape)
+}
+
+/// How many dimensions a reshape merges, if it does no more than merging the batch with those after it.
+fn merges(from: &[Dim], target: &[Item]) -> Option<usize> {
+    let merged = (from.len() + 1)
+        .checked_sub(target.len())
+        .filter(|merged| *merged > 1)?;
+    let (first, rest) = target.split_first()?;
+    let same = rest
+        .iter()
+        .zip(from.get(merged..)?)
+        .all(|(item, dim)| match (item, dim) {
+            (Item::Number(number), Dim::Fixed(size)) => *number == *size as f64,
+            _ => false,
+        });
+    let batch = from.first() == Some(&Dim::Batch) && from[1..merged].iter().any(|dim| *dim != Dim::Fixed(1));
+    (batch && same && *first == Item::Number(-1.0)).then_some(merged)
 }
 
 pub(super) fn flatten(graph: &mut Decoder<'_>, cx: &Operands<'_>) -> Result<Value, String> {
@@ -67,17 +97,19 @@ pub(super) fn unsqueeze(graph: &mut Decoder<'_>, cx: &Operands<'_>) -> Result<Va
 
 pub(super) fn transpose(graph: &mut Decoder<'_>, cx: &Operands<'_>) -> Result<Value, String> {
     cx.at_most(1)?;
+    if let (Value::Merged { apart, merged }, Some([0, rest @ ..])) = (cx.value(0)?, cx.int_list("perm")) {
+        let shape = apart.shape()?;
+        let rest = shapes::permutation(rest, 1, shape.len() - merged)?;
+        let perm: Vec<usize> = (0..*merged).chain(rest.into_iter().map(|axis| axis + merged)).collect();
+        let dims = perm.iter().map(|axis| shape[*axis]).collect();
+        let apart = Box::new(graph.emit(Op::Transpose { perm }, &[apart], dims, cx.kind(0)?)?);
+        let merged = *merged;
+        return Ok(Value::Merged { apart, merged });
+    }
     let shape = cx.shape(0)?;
     let perm: Vec<usize> = match cx.int_list("perm") {
         None => (0..shape.len()).rev().collect(),
-        Some(list) => {
-            let perm: Option<Vec<usize>> = list.iter().map(|axis| usize::try_from(*axis).ok()).collect();
-            let perm = perm.unwrap_or_default();
-            if perm.len() != shape.len() || (0..shape.len()).any(|axis| !perm.contains(&axis)) {
-                return Err(format!("perm {list:?} is no permutation of {} dimensions", shape.len()));
-            }
-            perm
-        }
+        Some(list) => shapes::permutation(list, 0, shape.len())?,
     };
     let dims = perm.iter().map(|axis| shape[*axis]).collect();
     graph.emit(Op::Transpose { perm }, &[cx.value(0)?], dims, cx.kind(0)?)

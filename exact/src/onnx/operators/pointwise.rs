@@ -146,7 +146,7 @@ fn cast(graph: &mut Decoder<'_>, cx: &Operands<'_>) -> Result<Value, String> {
             shape: shape.clone(),
             kind,
         }),
-        (Value::Opaque(_), _) => alias(cx),
+        (Value::Merged { .. } | Value::Opaque(_), _) => alias(cx),
     }
 }
 

@@ -79,7 +79,7 @@ fn reshape_keeps_the_batch_apart() {
     assert_eq!(target(&[0, -1]).unwrap(), "(N, 12)");
     assert_eq!(target(&[0, 1, 12]).unwrap(), "(N, 1, 12)");
     for (dims, why) in [
-        (&[-1, 6][..], "the batch must stay a dimension of its own"),
+        (&[7, 6][..], "the batch must stay a dimension of its own"),
         (&[12, -1], "the batch must stay where it is"),
         (&[0, 5], "the number of elements differs"),
         (&[0, -1, 5], "the number of elements differs"),
@@ -94,6 +94,8 @@ fn reshape_keeps_the_batch_apart() {
             "{dims:?}: {error}"
         );
     }
+    let error = target(&[-1, 6]).unwrap_err();
+    assert!(error.contains("the first 2 dimensions of (N, 2, 6) merged"), "{error}");
 }
 
 #[test]
