@@ -20,6 +20,8 @@
 //! | [`kernels`] | the primitives made fast, with the same bits |
 //! | [`encoding`] | canonical bytes: how what is hashed or disputed is written and read |
 //! | [`program`] | a step of training as one list of primitives; autograd; running it |
+//! | [`lower`] | a graph and a task as a program |
+//! | [`train`] | steps of training and inference |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod arith;
@@ -29,6 +31,7 @@ pub mod compress;
 pub mod definition;
 pub mod encoding;
 pub mod kernels;
+pub mod lower;
 pub mod merkle;
 pub mod model;
 pub mod onnx;
@@ -38,6 +41,7 @@ pub mod state;
 pub mod task;
 pub mod tensor;
 pub mod trace;
+pub mod train;
 pub mod weights_file;
 
 pub use state::state_root;

@@ -118,6 +118,15 @@ impl Tensor {
         &mut self.data
     }
 
+    /// Puts other elements in the place of these, which it gives back. Where their number differs, nothing changes and
+    /// `data` comes back.
+    pub(crate) fn replace(&mut self, mut data: Vec<f32>) -> Vec<f32> {
+        if data.len() == self.data.len() {
+            std::mem::swap(&mut data, &mut self.data);
+        }
+        data
+    }
+
     /// The elements as little-endian bytes, row-major.
     pub fn to_le_bytes(&self) -> Vec<u8> {
         self.data.iter().flat_map(|value| value.to_le_bytes()).collect()

@@ -424,6 +424,43 @@ impl Builder {
         self.reduce(x, axes, Operation::Sum)
     }
 
+    /// `Σ a · b` over `axes`, which stay with extent 1; both have the same shape. The last run of neighbouring axes is
+    /// contracted, the others are summed as [`Builder::sum`] does.
+    ///
+    /// # Errors
+    /// When the shapes differ or an axis is not there.
+    pub fn dot(&mut self, a: &Var, b: &Var, axes: &[usize]) -> Result<Var, ProgramError> {
+        let rank = a.shape.len();
+        if a.shape != b.shape || axes.iter().any(|axis| *axis >= rank) {
+            return refuse("dot", format!("{:?} and {:?} over {axes:?}", a.shape, b.shape));
+        }
+        let end = axes.iter().max().map_or(0, |last| last + 1);
+        let start = (0..end)
+            .rev()
+            .take_while(|axis| axes.contains(axis))
+            .last()
+            .unwrap_or(end);
+        let loops = rank + end - start;
+        let place = |axis: usize| {
+            if (start..end).contains(&axis) {
+                rank + axis - start
+            } else {
+                axis
+            }
+        };
+        let view = View {
+            shape: a.shape.clone(),
+            coordinates: (0..rank).map(|axis| along(loops, Some(place(axis)))).collect(),
+            outside: 0.0,
+        };
+        let mut output = a.shape.clone();
+        output[start..end].fill(1);
+        let operation = Operation::Contraction(view.clone(), view);
+        let run = self.compute(&output, &a.shape[start..end], operation, &[a, b])?;
+        let rest: Vec<usize> = axes.iter().copied().filter(|axis| *axis < start).collect();
+        self.sum(&run, &rest)
+    }
+
     /// The greatest along `axes`, which stay with extent 1.
     ///
     /// # Errors

@@ -39,8 +39,8 @@ pub enum Role {
     Samples,
     /// Labels as whole numbers, one for each row of the graph's output.
     Labels,
-    /// The number of this step within the job, from 1; one element.
-    Step,
+    /// The learning rate of this step; one element.
+    Rate,
     /// The key of random numbers: four 16-bit words, the lowest first.
     Key,
     /// The loss of the batch before the step; one element. Only an output.

@@ -119,7 +119,7 @@ impl LibTorch {
 
     fn loss(&self, logits: &Tensor, labels: &[i64]) -> Result<Tensor, EngineError> {
         let classes = self.outputs;
-        let numeric = self.task.loss == Loss::Mse && classes == 1;
+        let numeric = self.task.loss != Loss::CrossEntropy && classes == 1;
         let outside = |label: &i64| usize::try_from(*label).map_or(true, |label| label >= classes);
         if let Some(sample) = labels.iter().position(outside).filter(|_| !numeric) {
             return Err(EngineError::Label {
@@ -134,13 +134,19 @@ impl LibTorch {
                 let log = logits.f_log_softmax(-1, Kind::Float)?;
                 log.f_nll_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100)?
             }
-            Loss::Mse => {
+            Loss::Mse | Loss::BceWithLogits => {
                 let target = if numeric {
                     labels.f_reshape([-1, 1])?
                 } else {
                     labels.f_one_hot(classes as i64)?
                 };
-                logits.f_mse_loss(&target.f_to_kind(Kind::Float)?, tch::Reduction::Mean)?
+                let target = target.f_to_kind(Kind::Float)?;
+                if self.task.loss == Loss::Mse {
+                    logits.f_mse_loss(&target, tch::Reduction::Mean)?
+                } else {
+                    let none = None::<Tensor>;
+                    logits.f_binary_cross_entropy_with_logits(&target, none.as_ref(), none.as_ref(), tch::Reduction::Mean)?
+                }
             }
         })
     }

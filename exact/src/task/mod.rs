@@ -1,8 +1,74 @@
-//! What is done with a graph: the loss that is minimised and the optimizer that does it.
+//! What is done with a graph: the loss that is minimised, the optimizer that does it, and how its rate changes.
+
+mod schedule;
+
+pub use schedule::{Decay, Schedule, ScheduleText};
 
 use std::str::FromStr;
 
-/// The loss of a batch: the mean over its samples.
+/// All that turns a graph into steps of training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task {
+    /// What is minimised.
+    pub loss: Loss,
+    /// Share of each target of a cross-entropy that is spread evenly over the classes (Szegedy et al., arXiv 1512.00567);
+    /// 0 for none.
+    pub label_smoothing: f32,
+    /// How it is minimised.
+    pub optimizer: Optimizer,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// The largest L2 norm of all gradients together, to which greater ones are scaled down; 0 for no bound.
+    pub clip_norm: f32,
+}
+
+impl Task {
+    /// A loss and an optimizer at a constant rate.
+    pub fn new(loss: Loss, optimizer: Optimizer) -> Self {
+        Self {
+            loss,
+            label_smoothing: 0.0,
+            optimizer,
+            schedule: Schedule::default(),
+            clip_norm: 0.0,
+        }
+    }
+
+    /// The learning rate of step `step` of the job, counted from 1.
+    pub fn rate(&self, step: u32) -> f32 {
+        self.optimizer.learning_rate() * self.schedule.factor(step)
+    }
+}
+
+impl Optimizer {
+    /// The learning rate without its schedule.
+    pub fn learning_rate(&self) -> f32 {
+        match self {
+            Self::Sgd { learning_rate, .. } | Self::Adam { learning_rate, .. } => *learning_rate,
+        }
+    }
+}
+
+/// The share of a target that is spread over the classes, as a job writes it; empty for 0.
+///
+/// # Errors
+/// When it is no decimal number from 0 up to, but not including, 1.
+pub fn label_smoothing(text: &str) -> Result<f32, TaskError> {
+    share("label_smoothing", text, "0")
+}
+
+/// The bound of the gradients' norm as a job writes it; empty or 0 for none.
+///
+/// # Errors
+/// When it is no decimal number from 0 to 1000.
+pub fn clip_norm(text: &str) -> Result<f32, TaskError> {
+    number("clip_norm", text, "0", "from 0 to 1000", |value| {
+        (0.0..=1000.0).contains(&value)
+    })
+}
+
+/// The loss of a batch: the mean over the rows of the output, which is seen as a matrix (rows, K) with K its last
+/// dimension; a one-dimensional output has K = 1. There is one label for each row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// `−log softmax(logits)[label]`.
@@ -10,6 +76,9 @@ pub enum Loss {
     /// `(output − target)²`, also the mean over the outputs. The target is the label itself where a sample has one
     /// output, otherwise 1 at the label and 0 elsewhere.
     Mse,
+    /// `−target · log σ(output) − (1 − target) · log(1 − σ(output))`, also the mean over the outputs; the target as for
+    /// [`Loss::Mse`].
+    BceWithLogits,
 }
 
 impl FromStr for Loss {
@@ -19,6 +88,7 @@ impl FromStr for Loss {
         match name {
             "cross_entropy" => Ok(Self::CrossEntropy),
             "mse" => Ok(Self::Mse),
+            "bce_with_logits" => Ok(Self::BceWithLogits),
             _ => Err(TaskError::Loss(name.to_owned())),
         }
     }
@@ -81,7 +151,7 @@ pub struct OptimizerText<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
     /// An unknown loss.
-    #[error("the loss {0:?} is not known: choose cross_entropy or mse")]
+    #[error("the loss {0:?} is not known: choose cross_entropy, mse or bce_with_logits")]
     Loss(String),
     /// An unknown optimizer.
     #[error("the optimizer {0:?} is not known: choose sgd, adam or adamw")]
@@ -96,12 +166,25 @@ pub enum TaskError {
         /// Its bound.
         bound: &'static str,
     },
+    /// An unknown schedule.
+    #[error("the schedule {0:?} is not known: choose constant, step or cosine")]
+    Schedule(String),
+    /// A number of steps that makes no sense.
+    #[error("{name} is {found} steps, expected {bound}")]
+    Steps {
+        /// Which.
+        name: &'static str,
+        /// What was found.
+        found: u64,
+        /// Its bound.
+        bound: &'static str,
+    },
     /// A hyper-parameter the optimizer does not have.
-    #[error("{name} means nothing to the optimizer {optimizer:?}: leave it empty")]
+    #[error("{name} means nothing to {optimizer:?}: leave it empty")]
     Unused {
         /// The hyper-parameter.
         name: &'static str,
-        /// The optimizer.
+        /// The optimizer or schedule.
         optimizer: String,
     },
 }
@@ -269,16 +352,13 @@ mod tests {
                 OptimizerText { name: "lion", ..SGD },
                 "the optimizer \"lion\" is not known",
             ),
-            (
-                OptimizerText { beta1: "0.9", ..SGD },
-                "beta1 means nothing to the optimizer \"sgd\"",
-            ),
+            (OptimizerText { beta1: "0.9", ..SGD }, "beta1 means nothing to \"sgd\""),
             (
                 OptimizerText {
                     momentum: "0.9",
                     ..ADAM
                 },
-                "momentum means nothing to the optimizer \"adam\"",
+                "momentum means nothing to \"adam\"",
             ),
             (OptimizerText { beta2: "1.0", ..ADAM }, "beta2 is \"1.0\""),
         ];
