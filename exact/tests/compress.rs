@@ -5,10 +5,11 @@ use trainyard_exact::{
     Tensor, Weights,
     average::{self, MergeError},
     compress::{
-        BLOCK_ELEMENTS, CompressedDelta, Contribution, MAX_EXPONENT, MIN_EXPONENT, Quantum, Share, compress, merge,
-        merged_element,
+        BLOCK_ELEMENTS, CompressedDelta, Contribution, MAX_EXPONENT, MIN_EXPONENT, Quantum, Share, check_model,
+        compress, merge, merged_element,
     },
     merkle,
+    onnx::{Limits, decode},
     prf::{Stream, Tag},
     state_root,
 };
@@ -92,6 +93,20 @@ fn a_share_is_rounded_up() {
     let counts = [0, 1, 100, 101, usize::MAX].map(|elements| share.of(elements));
     assert_eq!(counts, [0, 1, 1, 2, usize::MAX / 100 + 1]);
     assert_eq!(Share::ALL.of(usize::MAX), usize::MAX);
+}
+
+#[test]
+fn a_model_with_running_statistics_is_refused() {
+    let read = |name: &str| {
+        let path = format!("{}/tests/exports/{name}_training.onnx", env!("CARGO_MANIFEST_DIR"));
+        decode(&std::fs::read(path).unwrap(), &Limits::default()).unwrap()
+    };
+    assert_eq!(check_model(&read("gpt")), Ok(()));
+    let error = check_model(&read("resnet")).unwrap_err().to_string();
+    assert!(
+        error.contains("running statistics") && error.contains("mean"),
+        "{error}"
+    );
 }
 
 #[test]

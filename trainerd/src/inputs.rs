@@ -6,6 +6,7 @@ use color_eyre::eyre::{Context, OptionExt, Result, ensure, eyre};
 use trainyard_client::data::Manifest;
 use trainyard_exact::{
     Weights,
+    compress::check_model,
     onnx::{self, Graph},
     state_root,
     weights_file::{Limits, from_safetensors},
@@ -46,6 +47,9 @@ impl Inputs {
             graph.macs(),
             spec.macs_per_sample
         );
+        if spec.delta_share_ppm > 0 {
+            check_model(&graph)?;
+        }
         let start = if spec.start_cid.is_empty() {
             std::mem::take(&mut graph.weights)
         } else {

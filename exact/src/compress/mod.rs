@@ -33,6 +33,7 @@ pub use witness::{DeltaWitness, ErrorProof, MergeWitness, State, WitnessError};
 
 use std::collections::BTreeMap;
 
+use crate::onnx::Graph;
 use crate::state::state_root;
 use crate::tensor::Weights;
 use block::{LARGEST, fits};
@@ -72,6 +73,15 @@ pub enum CompressError {
         /// The tensor.
         name: String,
     },
+    /// The model keeps running statistics.
+    #[error(
+        "the model keeps running statistics ({name:?}), and a variance that is rounded to 8 bits may become negative; \
+         its deltas must be exchanged whole"
+    )]
+    Statistics {
+        /// The first of them.
+        name: String,
+    },
     /// A value is NaN or infinite, or too large for the grid.
     #[error(
         "tensor {name:?}: the delta with the carried error is {value} at element {index}; \
@@ -85,6 +95,17 @@ pub enum CompressError {
         /// The value found.
         value: f32,
     },
+}
+
+/// Whether deltas of a model's weights may be compressed.
+///
+/// # Errors
+/// When it keeps running statistics.
+pub fn check_model(graph: &Graph) -> Result<(), CompressError> {
+    match graph.buffers.first() {
+        Some(name) => Err(CompressError::Statistics { name: name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// Compresses `delta` with the error `carried` from the round before (`None` in the first): the compressed delta, and the

@@ -6,6 +6,7 @@ use color_eyre::eyre::{Result, WrapErr as _, bail, ensure};
 use serde_json::json;
 use trainyard_client::data::{Encryption, Manifest, Split};
 use trainyard_exact::{
+    compress::check_model,
     onnx::{Limits, decode},
     state_root,
 };
@@ -132,6 +133,9 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
             manifest.shape,
             graph.sample
         );
+    }
+    if post.compression > 0 {
+        check_model(&graph)?;
     }
     let mut start_bytes = None;
     if let Some(path) = &post.start {

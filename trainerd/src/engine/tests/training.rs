@@ -4,6 +4,7 @@ use trainyard_exact::state_root;
 use trainyard_exact::weights_file::{self, from_safetensors, to_safetensors};
 
 use super::*;
+use crate::paradigm::delta::{Delta, merge};
 
 /// The definitions of PyTorch's documentation, in f64.
 fn reference(optimizer: &Optimizer, step: i32, value: f64, gradient: f64, state: &mut [f64; 2]) -> f64 {
@@ -163,15 +164,53 @@ fn training_learns() {
         last = engine.step(&samples, &labels).unwrap();
     }
     assert!(first > 0.9 && last < 0.2, "the loss went from {first} to {last}");
+    let correct = recognised(&mut engine);
+    assert!(correct >= 90, "{correct} of 99 test images were recognised");
+}
+
+/// How many of 99 test images the engine recognises.
+fn recognised(engine: &mut LibTorch) -> usize {
     let (samples, labels) = images("test", 99);
     let logits = engine.forward(&samples).unwrap();
     let best = |row: &[f32]| (0..3).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
-    let correct = logits
-        .chunks(3)
-        .zip(&labels)
-        .filter(|(row, label)| best(row) as i64 == **label)
-        .count();
-    assert!(correct >= 90, "{correct} of 99 test images were recognised");
+    let rows = logits.chunks(3).zip(&labels);
+    rows.filter(|(row, label)| best(row) as i64 == **label).count()
+}
+
+#[test]
+fn workers_that_exchange_compressed_deltas_learn() {
+    let graph = small_cnn();
+    let mut engine = engine(&graph, Loss::CrossEntropy, adam(0.0, false));
+    for delta_share_ppm in [0, 1_000_000, 50_000] {
+        let spec = job::JobSpec {
+            delta_share_ppm,
+            ..job::JobSpec::default()
+        };
+        let mut start = graph.weights.clone();
+        let mut carried = [None, None, None];
+        for round in 0..12 {
+            let mut deltas = Vec::new();
+            for (worker, carried) in carried.iter_mut().enumerate() {
+                engine.set_weights(&start).unwrap();
+                engine.set_optimizer_state(&Weights::new()).unwrap();
+                for step in 0..5 {
+                    let (samples, labels) = images(&format!("{worker} {round} {step}"), 48);
+                    engine.step(&samples, &labels).unwrap();
+                }
+                let end = engine.weights().unwrap();
+                let (delta, error) = Delta::new(&spec, &start, &end, carried.as_ref()).unwrap();
+                *carried = error;
+                deltas.push((240, delta));
+            }
+            start = merge(&start, &deltas).unwrap();
+        }
+        engine.set_weights(&start).unwrap();
+        let correct = recognised(&mut engine);
+        assert!(
+            correct >= 90,
+            "{correct} of 99 test images were recognised with {delta_share_ppm} ppm"
+        );
+    }
 }
 
 #[test]
