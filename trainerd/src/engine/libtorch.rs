@@ -145,7 +145,12 @@ impl LibTorch {
                     logits.f_mse_loss(&target, tch::Reduction::Mean)?
                 } else {
                     let none = None::<Tensor>;
-                    logits.f_binary_cross_entropy_with_logits(&target, none.as_ref(), none.as_ref(), tch::Reduction::Mean)?
+                    logits.f_binary_cross_entropy_with_logits(
+                        &target,
+                        none.as_ref(),
+                        none.as_ref(),
+                        tch::Reduction::Mean,
+                    )?
                 }
             }
         })
