@@ -24,6 +24,7 @@ mod view;
 pub use encode::MAX_ENCODING;
 pub use expression::{Expression, Function, MAX_TERMS, Term};
 pub use random::{philox, uniform};
+pub(crate) use random::{round, round_keys, uniform_of};
 pub use view::{Coordinate, View};
 
 use crate::arith::{self, NAN, canonical};
@@ -350,24 +351,24 @@ impl Primitive {
                 }
             }
             Operation::Random(_, stream) => {
-                let mut words = [0; 4];
-                for (offset, word) in words.iter_mut().enumerate() {
-                    let whole = whole(read(0, offset)).and_then(|whole| u16::try_from(whole).ok());
-                    let Some(whole) = whole else {
-                        return NAN;
-                    };
-                    *word = u32::from(whole);
-                }
-                let key = [words[0] | words[1] << 16, words[2] | words[3] << 16];
-                uniform(key, *stream, index as u64)
+                key(|offset| read(0, offset)).map_or(NAN, |key| uniform(key, *stream, index as u64))
             }
         }
     }
 }
 
+/// The key that four 16-bit words spell, the lowest first, if they are such words.
+pub(crate) fn key(mut word: impl FnMut(usize) -> f32) -> Option<[u32; 2]> {
+    let mut words = [0; 4];
+    for (offset, whole_word) in words.iter_mut().enumerate() {
+        *whole_word = u32::from(u16::try_from(whole(word(offset))?).ok()?);
+    }
+    Some([words[0] | words[1] << 16, words[2] | words[3] << 16])
+}
+
 /// The whole number that `value` is, if it is one of at most 2³² in magnitude.
 #[expect(clippy::cast_possible_truncation, reason = "the bound makes the cast exact")]
-fn whole(value: f32) -> Option<i64> {
+pub(crate) fn whole(value: f32) -> Option<i64> {
     (value.abs() <= MAX_EXTENT as f32 && value.trunc() == value).then_some(value as i64)
 }
 

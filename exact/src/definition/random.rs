@@ -6,27 +6,48 @@ pub fn uniform(key: [u32; 2], stream: u32, index: u64) -> f32 {
     let block = index / 4;
     #[expect(clippy::cast_possible_truncation, reason = "the halves of a u64")]
     let words = philox([block as u32, (block >> 32) as u32, stream, 0], key);
+    uniform_of(words[(index % 4) as usize])
+}
+
+/// The uniform number that a random word makes.
+#[inline(always)]
+pub(crate) fn uniform_of(word: u32) -> f32 {
     // 24 bits fit an f32, and so does the power of two.
-    (words[(index % 4) as usize] >> 8) as f32 * (1.0 / 16_777_216.0)
+    (word >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
 /// Philox4x32 with ten rounds.
-pub fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+pub fn philox(mut counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    for key in round_keys(key) {
+        counter = round(counter, key);
+    }
+    counter
+}
+
+/// The keys of the ten rounds.
+pub(crate) fn round_keys(key: [u32; 2]) -> [[u32; 2]; 10] {
+    let mut keys = [key; 10];
+    for i in 1..keys.len() {
+        keys[i] = [
+            keys[i - 1][0].wrapping_add(0x9E37_79B9),
+            keys[i - 1][1].wrapping_add(0xBB67_AE85),
+        ];
+    }
+    keys
+}
+
+/// One round.
+#[inline(always)]
+pub(crate) fn round(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let product = |factor: u32, word: u32| {
         let wide = u64::from(factor) * u64::from(word);
         #[expect(clippy::cast_possible_truncation, reason = "the halves of a u64")]
         let halves = ((wide >> 32) as u32, wide as u32);
         halves
     };
-    for round in 0..10 {
-        if round > 0 {
-            key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
-        }
-        let (high0, low0) = product(0xD251_1F53, counter[0]);
-        let (high1, low1) = product(0xCD9E_8D57, counter[2]);
-        counter = [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0];
-    }
-    counter
+    let (high0, low0) = product(0xD251_1F53, counter[0]);
+    let (high1, low1) = product(0xCD9E_8D57, counter[2]);
+    [high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0]
 }
 
 #[cfg(test)]

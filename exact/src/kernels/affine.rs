@@ -102,6 +102,11 @@ impl Affine {
         }
     }
 
+    /// Whether the view may leave its input.
+    pub(super) fn expands(&self) -> bool {
+        self.expansion.is_some()
+    }
+
     /// What the strides are offsets in, when `input` is the view's input: itself, or its expansion.
     pub(super) fn data<'a>(&self, isa: Isa, pool: &Pool, input: &'a [f32]) -> Data<'a> {
         match &self.expansion {

@@ -12,9 +12,13 @@
 mod affine;
 mod contraction;
 mod fold;
+mod gather;
+mod layout;
 mod map;
 mod peak;
 mod pool;
+mod random;
+mod scatter;
 mod scratch;
 mod shared;
 mod simd;
@@ -23,10 +27,13 @@ mod walk;
 pub use peak::multiply_adds;
 pub use pool::Pool;
 
-use crate::definition::{Operation, Primitive};
+use crate::definition::{Expression, Operation, Primitive, Term};
 use contraction::Contraction;
 use fold::Fold;
+use gather::Gather;
+use layout::Layout;
 use map::Map;
+use scatter::Scatter;
 use shared::Shared;
 
 /// The instructions a kernel uses. A value of this type exists only for instructions that this CPU has.
@@ -70,6 +77,9 @@ impl Isa {
     }
 }
 
+/// The most elements of an output that is planned for.
+const MAX_ELEMENTS: usize = 1 << 31;
+
 /// A primitive made ready to run: the form that suits it is chosen once.
 #[derive(Clone, Debug)]
 pub struct Kernel {
@@ -86,12 +96,17 @@ enum Form {
     Defined,
     Contraction(Box<Contraction>),
     Fold(Fold),
+    Gather(Gather),
+    Layout(Layout),
     Map(Map),
+    Random(u32),
+    Scatter(Scatter),
 }
 
 impl Form {
     fn new(primitive: &Primitive) -> Option<Self> {
-        if primitive.elements() == 0 || primitive.terms() == 0 {
+        // Plans hold tables for axes of the output, which such an output would not fit in memory with.
+        if primitive.elements() == 0 || primitive.elements() > MAX_ELEMENTS || primitive.terms() == 0 {
             return None;
         }
         match primitive.operation() {
@@ -103,11 +118,20 @@ impl Form {
                     Some(Self::Contraction(Box::new(contraction)))
                 }
             }
-            Operation::Sum(_) | Operation::Max(_) | Operation::Find(..) | Operation::ScatterAdd(..) => {
-                Fold::new(primitive).map(Self::Fold)
-            }
+            Operation::Sum(_) | Operation::Max(_) | Operation::Find(..) => Fold::new(primitive).map(Self::Fold),
+            Operation::ScatterAdd(indices, updates, at) => Scatter::new(primitive, indices, updates, at)
+                .map(Self::Scatter)
+                .or_else(|| Fold::new(primitive).map(Self::Fold)),
+            Operation::Layout(views) => Layout::new(primitive, views).map(Self::Layout).or_else(|| {
+                // One view is also a map that does nothing.
+                let same = Expression::new(vec![Term::Input(0)]).ok()?;
+                Map::new(primitive, &same, views)
+                    .filter(|_| views.len() == 1)
+                    .map(Self::Map)
+            }),
+            Operation::Gather(indices, data, axis) => Gather::new(primitive, indices, data, *axis).map(Self::Gather),
+            Operation::Random(_, stream) => Some(Self::Random(*stream)),
             Operation::Map(expression, views) => Map::new(primitive, expression, views).map(Self::Map),
-            _ => None,
         }
     }
 }
@@ -155,6 +179,10 @@ impl Kernel {
             Form::Defined => self.defined(pool, inputs, output),
             Form::Contraction(contraction) => contraction.run(isa, pool, inputs, output),
             Form::Fold(fold) => fold.run(isa, pool, inputs, output),
+            Form::Gather(gather) => gather.run(isa, pool, inputs, output),
+            Form::Layout(layout) => layout.run(isa, pool, inputs, output),
+            Form::Random(stream) => random::run(isa, pool, *stream, inputs[0], output),
+            Form::Scatter(scatter) => scatter.run(isa, pool, inputs, output),
             Form::Map(map) => map.run(isa, pool, inputs, output),
         }
         Ok(())

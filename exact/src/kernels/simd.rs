@@ -147,6 +147,32 @@ pub(super) unsafe fn copy_strided<S: Simd>(from: *const f32, stride: isize, to: 
     }
 }
 
+/// Copies `count` elements that lie `stride` apart, with every NaN the one NaN.
+///
+/// # Safety
+/// As for [`copy_strided`].
+#[inline(always)]
+pub(super) unsafe fn copy_canonical<S: Simd>(from: *const f32, stride: isize, to: *mut f32, count: usize) {
+    // SAFETY: the offsets stay below `count` strides, says the caller.
+    unsafe {
+        if stride == 0 {
+            return fill::<S>(to, arith::canonical(*from), count);
+        }
+        let mut done = 0;
+        while done < count {
+            let next = S::LANES.min(count - done);
+            let from = from.wrapping_offset(stride.wrapping_mul(done as isize));
+            let vector = match stride {
+                1 if next == S::LANES => S::load(from),
+                1 => S::load_first(from, next),
+                _ => S::load_strided(from, stride, next),
+            };
+            S::store_first(to.add(done), S::canonical(vector), next);
+            done += next;
+        }
+    }
+}
+
 /// Portable vectors: arrays.
 pub(super) struct Scalar;
 

@@ -73,6 +73,28 @@ impl Walk {
         }
     }
 
+    /// Calls `visit` with the offsets of the first `count` positions in two walks over the same axes.
+    #[inline(always)]
+    pub(super) fn both(walks: &[Self; 2], count: usize, mut visit: impl FnMut(isize, isize)) {
+        let axes = &walks[0].axes;
+        let mut position = [0; crate::definition::MAX_AXES];
+        let mut offsets = [walks[0].base, walks[1].base];
+        for _ in 0..count {
+            visit(offsets[0], offsets[1]);
+            for (i, (axis, at)) in axes.iter().zip(&mut position).enumerate().rev() {
+                let strides = [axis.strides[0], walks[1].axes[i].strides[0]];
+                *at += 1;
+                if *at < axis.extent {
+                    offsets = [offsets[0] + strides[0], offsets[1] + strides[1]];
+                    break;
+                }
+                let back = axis.extent as isize - 1;
+                offsets = [offsets[0] - back * strides[0], offsets[1] - back * strides[1]];
+                *at = 0;
+            }
+        }
+    }
+
     /// Writes the elements of the positions from `first` on.
     ///
     /// # Safety

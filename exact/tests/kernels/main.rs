@@ -4,6 +4,7 @@ mod contraction;
 mod draw;
 mod fold;
 mod map;
+mod moves;
 
 use draw::Draw;
 use proptest::prelude::*;
