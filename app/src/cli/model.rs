@@ -7,7 +7,7 @@ use clap::Subcommand;
 use color_eyre::eyre::{Result, WrapErr as _, bail};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use trainyard_exact::model::{self, CnnSpec, MlpSpec};
+use trainyard_exact::model::{self, CnnSpec, MlpSpec, ResNetSpec, TransformerSpec};
 use trainyard_exact::onnx::{Graph, Limits, decode};
 use trainyard_exact::state_root;
 
@@ -52,6 +52,58 @@ pub(super) enum New {
         #[command(flatten)]
         common: Common,
     },
+    /// Convolutions in residual blocks
+    #[command(name = "resnet")]
+    ResNet {
+        /// Shape of one sample: channels, height, width
+        #[arg(long, value_delimiter = ',', default_value = "3,32,32")]
+        input: Vec<usize>,
+        /// Channels of each stage
+        #[arg(long, value_delimiter = ',', default_value = "16,32,64")]
+        widths: Vec<usize>,
+        /// Residual blocks of each stage: 1 for ResNet-8, 2 for ResNet-14, 3 for ResNet-20
+        #[arg(long, default_value_t = 1)]
+        blocks: usize,
+        /// Number of classes
+        #[arg(long, default_value_t = 10)]
+        classes: usize,
+        #[command(flatten)]
+        file: File,
+    },
+    /// Self-attention over tokens, which gives logits for each position
+    Transformer {
+        /// Number of different tokens
+        #[arg(long, default_value_t = 256)]
+        vocabulary: usize,
+        /// Tokens of a sample
+        #[arg(long, default_value_t = 128)]
+        context: usize,
+        /// Length of the vector for each token
+        #[arg(long, default_value_t = 256)]
+        width: usize,
+        /// Attention heads
+        #[arg(long, default_value_t = 8)]
+        heads: usize,
+        /// Number of layers
+        #[arg(long, default_value_t = 6)]
+        layers: usize,
+        /// Let every position see all others, not only those before it
+        #[arg(long)]
+        bidirectional: bool,
+        #[command(flatten)]
+        file: File,
+    },
+}
+
+/// Where the weights come from and where the model goes.
+#[derive(Debug, clap::Args)]
+pub(super) struct File {
+    /// Draws the initial weights
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The file to write
+    #[arg(long, default_value = "model.onnx", value_name = "FILE")]
+    out: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,12 +114,8 @@ pub(super) struct Common {
     /// Number of classes
     #[arg(long, default_value_t = 10)]
     classes: usize,
-    /// Draws the initial weights
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// The file to write
-    #[arg(long, default_value = "model.onnx", value_name = "FILE")]
-    out: PathBuf,
+    #[command(flatten)]
+    file: File,
 }
 
 pub(super) fn run(global: &Global, command: Command) -> Result<()> {
@@ -77,9 +125,9 @@ pub(super) fn run(global: &Global, command: Command) -> Result<()> {
                 sample: common.input,
                 hidden,
                 classes: common.classes,
-                seed: common.seed,
+                seed: common.file.seed,
             };
-            write(global, &common.out, &model::mlp(&spec)?)
+            write(global, &common.file.out, &model::mlp(&spec)?)
         }
         Command::New(New::Cnn {
             filters,
@@ -87,19 +135,52 @@ pub(super) fn run(global: &Global, command: Command) -> Result<()> {
             hidden,
             common,
         }) => {
-            let [channels, height, width] = common.input[..] else {
-                bail!("--input {:?} is not channels,height,width", common.input);
-            };
-            let sample = [channels, height, width];
+            let sample = image(&common.input)?;
             let spec = CnnSpec {
                 sample,
                 filters,
                 kernel,
                 hidden,
                 classes: common.classes,
-                seed: common.seed,
+                seed: common.file.seed,
             };
-            write(global, &common.out, &model::cnn(&spec)?)
+            write(global, &common.file.out, &model::cnn(&spec)?)
+        }
+        Command::New(New::ResNet {
+            input,
+            widths,
+            blocks,
+            classes,
+            file,
+        }) => {
+            let spec = ResNetSpec {
+                sample: image(&input)?,
+                widths,
+                blocks,
+                classes,
+                seed: file.seed,
+            };
+            write(global, &file.out, &model::resnet(&spec)?)
+        }
+        Command::New(New::Transformer {
+            vocabulary,
+            context,
+            width,
+            heads,
+            layers,
+            bidirectional,
+            file,
+        }) => {
+            let spec = TransformerSpec {
+                vocabulary,
+                context,
+                width,
+                heads,
+                layers,
+                causal: !bidirectional,
+                seed: file.seed,
+            };
+            write(global, &file.out, &model::transformer(&spec)?)
         }
         Command::Inspect { model, nodes } => {
             let bytes = read(&model)?;
@@ -111,6 +192,13 @@ pub(super) fn run(global: &Global, command: Command) -> Result<()> {
             global.print(&view)
         }
     }
+}
+
+fn image(input: &[usize]) -> Result<[usize; 3]> {
+    let [channels, height, width] = *input else {
+        bail!("--input {input:?} is not channels,height,width");
+    };
+    Ok([channels, height, width])
 }
 
 fn write(global: &Global, out: &Path, bytes: &[u8]) -> Result<()> {
