@@ -1,10 +1,11 @@
-//! Files exported by PyTorch (see `exports/export.py`) decode, by either exporter. That an engine computes what PyTorch
-//! does is tested where the engines are.
+//! Files exported by PyTorch (see `exports/export.py`) decode, by either exporter, and give what PyTorch computed.
 
 use std::fs;
 use std::path::Path;
 
 use trainyard_exact::onnx::{Dim, Graph, Limits, decode};
+use trainyard_exact::train::Inference;
+use trainyard_exact::weights_file::{self, from_safetensors};
 
 fn export(name: &str) -> Graph {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -115,4 +116,26 @@ fn everything_else_decodes() {
     let macs = 64 * 8 * 6 + 13 * 6 * 24 + 12 * 4;
     // The newer exporter adds a scale and a bias to the instance normalisation that a group normalisation is written with.
     check("misc", &[4], macs, 0, [11, 11, 13]);
+}
+
+/// The largest difference of a logit from PyTorch's.
+const TOLERANCE: f32 = 2e-5;
+
+#[test]
+fn inference_computes_what_pytorch_computes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exports");
+    for network in ["net", "head", "resnet", "gpt", "flash", "bert", "misc"] {
+        let file = fs::read(folder.join(format!("{network}.safetensors"))).unwrap();
+        let expected = from_safetensors(&file, &weights_file::Limits::default()).unwrap();
+        for exporter in ["training", "script", "dynamo"] {
+            let name = format!("{network}_{exporter}");
+            let graph = export(&name);
+            let mut inference = Inference::new(&graph, 5, 1).unwrap();
+            let logits = inference.run(&graph.weights, expected["input"].data()).unwrap();
+            assert_eq!(logits.len(), expected["logits"].data().len(), "{name}");
+            for (ours, theirs) in logits.iter().zip(expected["logits"].data()) {
+                assert!((ours - theirs).abs() < TOLERANCE, "{name}: {ours} is not {theirs}");
+            }
+        }
+    }
 }
