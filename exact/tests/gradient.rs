@@ -406,3 +406,36 @@ fn a_derivative_of_ones_own_replaces_the_instructions() {
         .unwrap();
     assert_eq!(outputs, [[7.0; 3]]);
 }
+
+/// A chain of maps that nothing else reads becomes one instruction, one that is read twice stays.
+#[test]
+fn maps_are_joined_without_changing_a_bit() {
+    let build = |keep: bool| {
+        let mut b = Builder::new();
+        let x = b.input(Role::State("x".into()), &[4, 3]);
+        let bias = b.input(Role::State("bias".into()), &[3]);
+        let sum = b.map(&[&x, &bias], |t, x| t.add(x[0], x[1])).unwrap();
+        let exp = b.map(&[&sum], |t, x| t.exp(x[0])).unwrap();
+        let y = b.map(&[&exp, &x], |t, x| t.divide(x[0], x[1])).unwrap();
+        let mut outputs = vec![(Role::Result, y)];
+        if keep {
+            outputs.push((Role::State("sum".into()), sum));
+        }
+        b.finish(outputs).unwrap()
+    };
+    let x = numbers(12, 3);
+    let run = |program: &Program| {
+        let input = |role: &Role| match role {
+            Role::State(name) if name == "x" => Some(&x[..]),
+            _ => Some(&[0.5, -0.25, 3.0][..]),
+        };
+        Executor::new(program.clone(), 1)
+            .unwrap()
+            .run(input, |_, _| {})
+            .unwrap()
+    };
+    let (joined, kept) = (build(false), build(true));
+    assert_eq!((joined.instructions().len(), kept.instructions().len()), (1, 2));
+    assert_eq!(joined.instructions()[0].operands, [0, 1]);
+    assert_eq!(run(&joined)[0], run(&kept)[0]);
+}

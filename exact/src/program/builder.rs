@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::fuse::fuse;
 use super::terms::{Node, Terms};
 use super::{Instruction, Port, Program, ProgramError, Role};
 use crate::definition::{Coordinate, Operation, Primitive, View};
@@ -671,29 +672,16 @@ impl Builder {
         self.derivatives.insert(y.value, Box::new(derivative));
     }
 
-    /// The program that computes `outputs`, without the instructions and constants that they do not need. All inputs
-    /// stay.
+    /// The program that computes `outputs`, without the instructions and constants that they do not need, and with maps
+    /// joined. All inputs stay.
     ///
     /// # Errors
     /// Those of [`Program::new`].
-    pub fn finish(self, outputs: Vec<(Role, Var)>) -> Result<Program, ProgramError> {
-        let mut needed = vec![false; self.instructions.len()];
-        let mut constants = vec![false; self.constants.len()];
-        let mut mark = |value: Value, needed: &mut Vec<bool>| match value {
-            Value::Input(_) => {}
-            Value::Constant(number) => constants[number] = true,
-            Value::Result(number) => needed[number] = true,
-        };
-        for (_, var) in &outputs {
-            mark(var.value, &mut needed);
-        }
-        for at in (0..self.instructions.len()).rev() {
-            if needed[at] {
-                for operand in &self.instructions[at].1 {
-                    mark(*operand, &mut needed);
-                }
-            }
-        }
+    pub fn finish(mut self, outputs: Vec<(Role, Var)>) -> Result<Program, ProgramError> {
+        let kept: Vec<Value> = outputs.iter().map(|(_, var)| var.value).collect();
+        let (needed, _) = self.needed(&kept);
+        fuse(&mut self.instructions, &needed, &kept);
+        let (needed, constants) = self.needed(&kept);
         let place = |flags: &[bool], number: usize| flags[..number].iter().filter(|flag| **flag).count();
         let constant_base = self.inputs.len();
         let base = constant_base + place(&constants, constants.len());
@@ -729,5 +717,26 @@ impl Builder {
         let kept = self.constants.iter().zip(&constants).filter(|(_, kept)| **kept);
         let constants = kept.map(|(tensor, _)| tensor.clone()).collect();
         Program::new(self.inputs, constants, instructions, outputs)
+    }
+
+    /// Which instructions and which constants the values `kept` need.
+    fn needed(&self, kept: &[Value]) -> (Vec<bool>, Vec<bool>) {
+        let mut needed = vec![false; self.instructions.len()];
+        let mut constants = vec![false; self.constants.len()];
+        let mut mark = |value: &Value, needed: &mut Vec<bool>| match value {
+            Value::Input(_) => {}
+            Value::Constant(number) => constants[*number] = true,
+            Value::Result(number) => needed[*number] = true,
+        };
+        kept.iter().for_each(|value| mark(value, &mut needed));
+        for at in (0..self.instructions.len()).rev() {
+            if needed[at] {
+                self.instructions[at]
+                    .1
+                    .iter()
+                    .for_each(|operand| mark(operand, &mut needed));
+            }
+        }
+        (needed, constants)
     }
 }

@@ -9,10 +9,12 @@
 //! | `builder.rs` | writes programs: broadcasting maps, products, convolutions, reductions, layout |
 //! | `terms.rs` | writes expressions |
 //! | `gradient.rs`, `invert.rs` | reverse-mode differentiation: the derivative of each primitive, in primitives |
+//! | `fuse.rs` | joins maps |
 //! | `executor.rs` | runs a program on the kernels |
 
 mod builder;
 mod executor;
+mod fuse;
 mod gradient;
 mod invert;
 mod terms;
