@@ -6,7 +6,7 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `builder.rs` | writes programs: broadcasting maps, products, convolutions, reductions, layout |
+//! | `builder.rs`, `folds.rs`, `layout.rs` | writes programs: broadcasting maps; products, convolutions, reductions; slices, gathers |
 //! | `terms.rs` | writes expressions |
 //! | `gradient.rs`, `invert.rs` | reverse-mode differentiation: the derivative of each primitive, in primitives |
 //! | `fuse.rs` | joins maps |
@@ -14,13 +14,16 @@
 
 mod builder;
 mod executor;
+mod folds;
 mod fuse;
 mod gradient;
 mod invert;
+mod layout;
 mod terms;
 
-pub use builder::{Builder, Var, Window};
+pub use builder::{Builder, Var};
 pub use executor::Executor;
+pub use folds::Window;
 pub use terms::{Node, Terms};
 
 use crate::definition::{DefinitionError, Primitive};
