@@ -11,18 +11,23 @@
 //! | [`job`] | jobs from posting to payment |
 //! | [`pouw`] | the header of useful work and epoch checkpoints |
 //! | [`gov`] | proposals, deposits, votes |
+//! | [`authz`] | permissions to act for another account |
+//! | [`feegrant`] | who pays whose fees |
 //! | [`upgrade`] | which program runs from which height on |
 //!
 //! A module may call those above it in this table, never those below. [`machine`] puts them together: the tables of messages
-//! and queries, transactions, blocks, genesis; [`gov`] alone looks into its table of messages, to carry out what was decided.
+//! and queries, transactions, blocks, genesis; [`gov`], [`authz`] and [`feegrant`] look into
+//! its table of messages, to carry out what was decided or permitted.
 //! [`state`] gives typed access to keys, [`context`] what a handler sees, [`governed`] what governance alone may send.
 
 pub mod auth;
+pub mod authz;
 pub mod bank;
 pub mod context;
 pub mod crypto;
 pub mod distribution;
 pub mod error;
+pub mod feegrant;
 pub mod gas;
 pub mod gov;
 pub mod governed;

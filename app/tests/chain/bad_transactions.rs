@@ -171,17 +171,24 @@ fn transactions_that_are_none() {
             vec!["uatom"],
         ),
         (
-            bend_fee(&tx, |fee| fee.granter.clone_from(&other)),
-            18,
-            vec!["granters"],
+            bend_fee(&tx, |fee| fee.granter = "w2".into()),
+            7,
+            vec!["\"w2\" is not valid bech32"],
         ),
         (
             bend_fee(&tx, |fee| fee.payer.clone_from(&other)),
-            18,
-            vec!["only the first signer pays"],
+            4,
+            vec!["1 signatures and 1 signer infos", "need 2"],
         ),
         (bend(&tx, |_, auth, _| auth.fee = None), 18, vec!["no fee"]),
     ];
+    let granted = bend_fee(&tx, |fee| fee.granter.clone_from(&other));
+    let refusal = Refusal {
+        failure: ("feegrant", 5),
+        words: &["pays no fees of"],
+        payer: None,
+    };
+    assert_refused(&mut chain, granted, &refusal);
     for (tx, code, words) in cases {
         assert_refused(
             &mut chain,

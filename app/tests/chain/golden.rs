@@ -7,9 +7,9 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, send};
 use trainyard_modules::{
-    auth, bank,
+    auth, authz, bank,
     context::{Block, EPOCH_BLOCKS},
-    distribution as rewards,
+    distribution as rewards, feegrant,
     gas::Gas,
     gov, job,
     machine::{self, Genesis},
@@ -27,6 +27,7 @@ use trainyard_proto::{
 use crate::{
     distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
     gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
+    grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
     registry::{leave_registry, update},
     staking::{delegate, undelegate},
     support::*,
@@ -115,6 +116,18 @@ fn the_app_hash_over_every_message() {
     });
     assert_eq!(story.chain.job(1).state(), JobState::Settled);
     story.block(vec![("w3", any::pack(&leave_registry("w3")))]);
+    let until = story.chain.time() + 1_000;
+    story.block(vec![
+        (CLIENT, any::pack(&permit_sends(CLIENT, "other", TRAIN, until))),
+        (CLIENT, any::pack(&pay_fees(CLIENT, "other", TRAIN, until))),
+        (CLIENT, any::pack(&permit_sends(CLIENT, "w1", TRAIN, until))),
+        (CLIENT, any::pack(&pay_fees(CLIENT, "w1", TRAIN, until))),
+    ]);
+    story.block(vec![
+        ("other", any::pack(&exec("other", any::pack(&send(CLIENT, "w2", 7))))),
+        (CLIENT, any::pack(&forbid_sends(CLIENT, "w1"))),
+        (CLIENT, any::pack(&pay_no_fees(CLIENT, "w1"))),
+    ]);
     // What governance alone may send is carried out by a proposal that passes.
     story.block(vec![
         (CLIENT, any::pack(&submit(CLIENT, governed(CLIENT), 90 * TRAIN))),
@@ -194,6 +207,12 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("gov::INACTIVE", gov::INACTIVE.raw_key(&(1_700_000_000, 1))),
         ("gov::ACTIVE", gov::ACTIVE.raw_key(&(1_700_000_000, 1))),
         ("gov::PARAMS", gov::PARAMS.raw_key()),
+        ("authz::GRANTS", authz::GRANTS.raw_key(&(a, b, "/m".to_string()))),
+        ("authz::RECEIVED", authz::RECEIVED.raw_key(&(b, a, "/m".to_string()))),
+        ("authz::EXPIRY", authz::EXPIRY.raw_key(&(7, (a, b, "/m".to_string())))),
+        ("feegrant::ALLOWANCES", feegrant::ALLOWANCES.raw_key(&(b, a))),
+        ("feegrant::GIVEN", feegrant::GIVEN.raw_key(&(a, b))),
+        ("feegrant::EXPIRY", feegrant::EXPIRY.raw_key(&(7, (b, a)))),
         ("upgrade::PLAN", upgrade::PLAN.raw_key()),
         ("upgrade::APPLIED", upgrade::APPLIED.raw_key(&"v2".to_string())),
         ("upgrade::LAST", upgrade::LAST.raw_key()),
@@ -247,6 +266,9 @@ fn busy() -> Chain {
     chain.ok("late", &submit("late", Vec::new(), 50 * TRAIN));
     chain.ok("late", &submit("late", Vec::new(), 100 * TRAIN));
     chain.ok("late", &vote_weighted("late", 2));
+    let until = chain.time() + 300;
+    chain.ok("late", &permit_sends("late", "w1", TRAIN, until));
+    chain.ok("late", &pay_fees("late", "w1", TRAIN, until));
     let mut long = spec();
     let deadlines = long.deadlines.as_mut().unwrap();
     (deadlines.open, deadlines.grant, deadlines.round, deadlines.submit) = (100, 100, 100, 100);

@@ -7,7 +7,7 @@
 //! | `job_scores.rs` | who judges, whose score counts; checkpoints |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
 //! | `staking.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
-//! | `gov.rs` | messages of governance; what they do is tested in `modules` |
+//! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
 //! | `proposals.rs` | blocks of hostile or hurried proposers, the mempool, halting |
@@ -21,6 +21,7 @@ mod codecs;
 mod distribution;
 mod golden;
 mod gov;
+mod grants;
 mod job_life;
 mod job_scores;
 mod proposals;

@@ -17,6 +17,7 @@ use trainyard_proto::{
 use crate::{
     distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
     gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
+    grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
     registry::{leave_registry, update},
     staking::{delegate, undelegate},
     support::*,
@@ -204,6 +205,7 @@ impl Simulation {
             33..35 => any::pack(&cancel(who, self.random.below(40))),
             35..37 => any::pack(&leave(who, self.random.below(40))),
             37..45 => return self.governance(),
+            45..52 => return self.grants(),
             _ => {
                 return self
                     .step()
@@ -211,6 +213,39 @@ impl Simulation {
             }
         };
         (who, message)
+    }
+
+    /// Permissions and allowances, used and taken back.
+    fn grants(&mut self) -> (&'static str, Any) {
+        let (who, to) = (self.actor(), self.actor());
+        let (amount, kind) = (self.random.amount(), self.random.below(6));
+        let until = self.chain.time() + self.random.below(60);
+        let given = self.chain.app().last_block().map(|_| {
+            let genesis = self.chain.export();
+            let permitted = genesis
+                .authz
+                .grants
+                .last()
+                .map(|g| (name_of(&g.granter), name_of(&g.grantee)));
+            let allowed = genesis
+                .feegrant
+                .allowances
+                .last()
+                .map(|g| (name_of(&g.granter), name_of(&g.grantee)));
+            (permitted, allowed)
+        });
+        let (permitted, allowed) = given.unwrap_or_default();
+        match (kind, permitted, allowed) {
+            (0, _, _) => (who, any::pack(&permit_sends(who, to, amount, until))),
+            (1, _, _) => (who, any::pack(&pay_fees(who, to, amount, until))),
+            (2, Some((granter, grantee)), _) => (granter, any::pack(&forbid_sends(granter, grantee))),
+            (3, _, Some((granter, grantee))) => (granter, any::pack(&pay_no_fees(granter, grantee))),
+            (4, Some((granter, grantee)), _) => {
+                let send = send(granter, to, self.random.below(TRAIN));
+                (grantee, any::pack(&exec(grantee, any::pack(&send))))
+            }
+            _ => (who, any::pack(&exec(who, any::pack(&send(to, who, 1))))),
+        }
     }
 
     /// Proposals, and what is done with the latest of them.
@@ -224,7 +259,7 @@ impl Simulation {
             .then(|| &latest[usize::try_from(self.random.below(latest.len() as u64)).unwrap()])
         else {
             let one = usize::try_from(self.random.below(10)).unwrap();
-            let messages = governed(to).into_iter().skip(one).take(2).collect();
+            let messages = governed(to).into_iter().skip(one).take(3).collect();
             return (
                 who,
                 any::pack(&submit(who, messages, (98 + self.random.below(10)) * TRAIN)),

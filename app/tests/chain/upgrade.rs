@@ -38,8 +38,8 @@ static NEXT_VERSIONS: [(&str, u64); THIS.versions.len()] = {
     let mut at = 0;
     while at < versions.len() {
         versions[at] = THIS.versions[at];
-        // "registry" is the only name of eight bytes that begins with r.
-        if versions[at].0.len() == 8 && versions[at].0.as_bytes()[0] == b'r' {
+        // Constants cannot compare texts.
+        if let b"registry" = versions[at].0.as_bytes() {
             versions[at].1 += 1;
         }
         at += 1;

@@ -22,7 +22,7 @@ use crate::{
     context::{Ctx, Event},
     crypto,
     error::{Error, SdkError},
-    gas,
+    feegrant, gas,
 };
 
 /// Largest transaction, bytes. Room for a post with a long spec; data and models never travel on chain.
@@ -38,8 +38,12 @@ const MAX_MEMO: usize = 256;
 pub struct Tx {
     /// Messages.
     pub messages: Vec<Any>,
-    /// Who must sign, each once, in the order of their first message.
+    /// Who must sign, each once, in the order of their first message; then who pays the fee, if no message is theirs.
     pub signers: Vec<Address>,
+    /// Who pays the fee.
+    payer: Address,
+    /// Who pays it in their place.
+    granter: Option<Address>,
     body: TxBody,
     auth: AuthInfo,
     raw: TxRaw,
@@ -103,16 +107,25 @@ impl Tx {
         if fee.gas_limit > MAX_GAS {
             return Err(bad_gas_limit(fee.gas_limit));
         }
-        if !fee.granter.is_empty()
-            || (!fee.payer.is_empty() && Some(&fee.payer) != signers.first().map(ToString::to_string).as_ref())
-        {
-            let log = "only the first signer pays fees; granters and other payers are not supported";
-            return Err(SdkError::InvalidRequest(log.into()).into());
+        let payer = if fee.payer.is_empty() {
+            signers[0]
+        } else {
+            fee.payer.parse()?
+        };
+        // Whoever pays signs, even where no message needs it.
+        if !signers.contains(&payer) {
+            signers.push(payer);
         }
+        let granter = match fee.granter.as_str() {
+            "" => None,
+            text => Some(text.parse()?).filter(|granter| *granter != payer),
+        };
         coin::parse_utrain_list(&fee.amount)?;
         Ok(Self {
             messages: body.messages.clone(),
             signers,
+            payer,
+            granter,
             body,
             auth,
             raw,
@@ -179,26 +192,33 @@ pub fn ante(ctx: &mut Ctx<'_, '_>, tx: &Tx, bytes: usize, mode: Mode, verifier: 
             return Err(SdkError::InsufficientFee { got: fee, need }.into());
         }
     }
-    if let Some(payer) = tx.signers.first() {
-        if ACCOUNTS.get(ctx.state, payer)?.is_none() {
-            return Err(SdkError::UnknownAddress(payer.to_string()).into());
-        }
-        let fee = if mode == Mode::Simulate && fee == 0 {
-            // Clients learn the gas before they know the fee; taking one is part of what they want to know.
-            bank::balance(ctx.state, payer)?.min(1)
-        } else {
-            fee
-        };
-        transfer(ctx, *payer, Address::of_module(bank::FEE_COLLECTOR), fee)?;
-        ctx.emit(
-            Event::new("tx")
-                .with("fee", format!("{fee}{}", coin::DENOM))
-                .with("fee_payer", payer),
-        );
-    }
+    take_fee(ctx, tx, fee, mode)?;
     for ((signer, info), signature) in tx.signers.iter().zip(&tx.auth.signer_infos).zip(&tx.raw.signatures) {
         check_signer(ctx, tx, *signer, info, signature, mode, verifier)?;
     }
+    Ok(())
+}
+
+fn take_fee(ctx: &mut Ctx<'_, '_>, tx: &Tx, fee: u64, mode: Mode) -> Result<(), Error> {
+    if ACCOUNTS.get(ctx.state, &tx.payer)?.is_none() {
+        return Err(SdkError::UnknownAddress(tx.payer.to_string()).into());
+    }
+    let from = tx.granter.unwrap_or(tx.payer);
+    let fee = if mode == Mode::Simulate && fee == 0 {
+        // Clients learn the gas before they know the fee; taking one is part of what they want to know.
+        bank::balance(ctx.state, &from)?.min(1)
+    } else {
+        fee
+    };
+    if let Some(granter) = tx.granter {
+        feegrant::spend(ctx, granter, tx.payer, fee, &tx.messages)?;
+    }
+    transfer(ctx, from, Address::of_module(bank::FEE_COLLECTOR), fee)?;
+    ctx.emit(
+        Event::new("tx")
+            .with("fee", format!("{fee}{}", coin::DENOM))
+            .with("fee_payer", from),
+    );
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! What happens around the transactions of a block.
 
 use crate::{
+    authz,
     context::{Block, Ctx, EPOCH_BLOCKS, Event, advance_beacon, is_epoch_end},
     error::Error,
-    gov, job, pouw, registry,
+    feegrant, gov, job, pouw, registry,
     staking::{self, Power},
     state::State,
     upgrade::{self, Binary},
@@ -31,6 +32,8 @@ pub fn begin_block(
 pub fn end_block(state: &mut State<'_>, block: &Block, events: &mut Vec<Event>) -> Result<Vec<Power>, Error> {
     let mut ctx = Ctx { state, block, events };
     gov::end_block(&mut ctx)?;
+    authz::end_block(&mut ctx)?;
+    feegrant::end_block(&mut ctx)?;
     job::end_block(&mut ctx)?;
     registry::end_block(&mut ctx)?;
     staking::end_block(&mut ctx)?;

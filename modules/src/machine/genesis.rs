@@ -11,11 +11,11 @@ use super::{
     run::run_tx,
 };
 use crate::{
-    auth, bank,
+    auth, authz, bank,
     context::{self, Block, EPOCH_BLOCKS, Event},
     distribution,
     error::{Error, SdkError},
-    gov, job, pouw, registry,
+    feegrant, gov, job, pouw, registry,
     staking::{self, Power},
     state::State,
     upgrade,
@@ -50,6 +50,12 @@ pub struct Genesis {
     /// Proposals.
     #[serde(default)]
     pub gov: gov::Genesis,
+    /// Permissions.
+    #[serde(default)]
+    pub authz: authz::Genesis,
+    /// Allowances for fees.
+    #[serde(default)]
+    pub feegrant: feegrant::Genesis,
     /// The planned upgrade.
     #[serde(default)]
     pub upgrade: upgrade::Genesis,
@@ -107,6 +113,8 @@ pub fn init_genesis(
         job,
         pouw,
         gov,
+        authz,
+        feegrant,
         upgrade,
         genutil,
     } = genesis;
@@ -133,6 +141,8 @@ pub fn init_genesis(
     job::init(state, job)?;
     pouw::init(state, pouw)?;
     gov::init(state, gov)?;
+    authz::init(state, authz)?;
+    feegrant::init(state, feegrant)?;
     upgrade::init(state, upgrade, &upgrade::THIS)?;
     for (index, text) in genutil.gen_txs.iter().enumerate() {
         gentx(state, block, text, events).map_err(|mut error| {
@@ -189,6 +199,8 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         job: job::export(state)?,
         pouw: pouw::export(state)?,
         gov: gov::export(state)?,
+        authz: authz::export(state)?,
+        feegrant: feegrant::export(state)?,
         upgrade: upgrade::export(state)?,
         genutil: Genutil::default(),
     })

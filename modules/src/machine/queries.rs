@@ -9,11 +9,11 @@ use trainyard_proto::{
 
 use super::{Mode, ante::Direct, run::run_tx};
 use crate::{
-    auth, bank,
+    auth, authz, bank,
     context::Block,
     distribution,
     error::{Error, SdkError},
-    gov, job, pouw, registry, staking,
+    feegrant, gov, job, pouw, registry, staking,
     state::State,
     upgrade,
 };
@@ -39,6 +39,9 @@ macro_rules! answer {
 
 static QUERIES: &[(&str, Answer)] = &[
     answer!("/cosmos.auth.v1beta1.Query/Account", auth::query_account),
+    answer!("/cosmos.authz.v1beta1.Query/GranteeGrants", authz::query_grantee_grants),
+    answer!("/cosmos.authz.v1beta1.Query/GranterGrants", authz::query_granter_grants),
+    answer!("/cosmos.authz.v1beta1.Query/Grants", authz::query_grants),
     answer!("/cosmos.bank.v1beta1.Query/AllBalances", bank::query_all_balances),
     answer!("/cosmos.bank.v1beta1.Query/Balance", bank::query_balance),
     answer!("/cosmos.bank.v1beta1.Query/SupplyOf", bank::query_supply_of),
@@ -75,6 +78,12 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!(
         "/cosmos.distribution.v1beta1.Query/ValidatorOutstandingRewards",
         distribution::query_outstanding
+    ),
+    answer!("/cosmos.feegrant.v1beta1.Query/Allowance", feegrant::query_allowance),
+    answer!("/cosmos.feegrant.v1beta1.Query/Allowances", feegrant::query_allowances),
+    answer!(
+        "/cosmos.feegrant.v1beta1.Query/AllowancesByGranter",
+        feegrant::query_allowances_by_granter
     ),
     answer!("/cosmos.gov.v1.Query/Deposit", gov::query_deposit),
     answer!("/cosmos.gov.v1.Query/Deposits", gov::query_deposits),

@@ -4,11 +4,13 @@ use trainyard_proto::{
     address::Address,
     any::{self, Any},
     cosmos::{
+        authz::v1beta1::{MsgExec, MsgGrant, MsgRevoke},
         bank::v1beta1::MsgSend,
         distribution::v1beta1::{
             self as distribution, MsgCommunityPoolSpend, MsgFundCommunityPool, MsgSetWithdrawAddress,
             MsgWithdrawDelegatorReward, MsgWithdrawValidatorCommission,
         },
+        feegrant::v1beta1::{MsgGrantAllowance, MsgRevokeAllowance},
         gov::v1::{self as gov, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted},
         staking::v1beta1::{self as staking, MsgCreateValidator, MsgDelegate, MsgUndelegate},
         upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade},
@@ -78,6 +80,11 @@ static ROUTES: &[Route] = &[
     route::<MsgVoteWeighted>(),
     route::<MsgCancelProposal>(),
     route::<gov::MsgUpdateParams>(),
+    route::<MsgGrant>(),
+    route::<MsgRevoke>(),
+    route::<MsgExec>(),
+    route::<MsgGrantAllowance>(),
+    route::<MsgRevokeAllowance>(),
     route::<MsgSoftwareUpgrade>(),
     route::<MsgCancelUpgrade>(),
 ];

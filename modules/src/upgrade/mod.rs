@@ -70,6 +70,8 @@ pub static THIS: Binary = Binary {
         ("job", 1),
         ("pouw", 1),
         ("gov", 1),
+        ("authz", 1),
+        ("feegrant", 1),
         ("upgrade", 1),
     ],
     upgrades: &[],

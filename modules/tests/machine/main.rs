@@ -4,8 +4,12 @@
 //! |---|---|
 //! | `yard.rs` | a chain over a map: accounts by name, real signatures, invariants and export after every block |
 //! | `gov.rs` | proposals, deposits, votes, what governance changes |
+//! | `authz.rs` | permissions: who may act for whom, in what, until when |
+//! | `feegrant.rs` | allowances: who pays whose fees, how much, for what |
 //! | `upgrade.rs` | plans, wrong programs, migrations of a populated chain |
 
+mod authz;
+mod feegrant;
 mod gov;
 mod upgrade;
 mod yard;

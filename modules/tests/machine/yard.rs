@@ -262,6 +262,19 @@ impl Yard {
         self.sign(signer, messages, number, sequence, bend)
     }
 
+    /// The transaction with a second signature.
+    pub(crate) fn cosigned(&self, tx: &[u8], signer: &str, number: u64) -> Vec<u8> {
+        let mut raw = TxRaw::decode(tx).unwrap();
+        let doc = SignDoc {
+            body_bytes: raw.body_bytes.clone(),
+            auth_info_bytes: raw.auth_info_bytes.clone(),
+            chain_id: self.block.chain_id.clone(),
+            account_number: number,
+        };
+        raw.signatures.push(sign_bytes(signer, &doc.encode_to_vec()));
+        raw.encode_to_vec()
+    }
+
     /// One block, a second after the last.
     pub(crate) fn block(&mut self, txs: &[Vec<u8>]) -> Vec<TxResult> {
         self.after(1, txs)
