@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 use std::time::Instant;
-use trainyard_exact::definition::{Coordinate, Operation, Primitive, View};
+use trainyard_exact::definition::{Coordinate, Expression, Function, Operation, Primitive, Term, View};
 use trainyard_exact::kernels::{Isa, Kernel, Pool, multiply_adds};
 
 const RUNS: usize = 15;
@@ -177,6 +177,175 @@ impl Bench {
             }
         }
     }
+
+    /// What reads its inputs once and writes its output, beside a copy of as many bytes in all.
+    fn moves(&self, name: &str, primitive: &Primitive) {
+        if !self.wanted(name) {
+            return;
+        }
+        let inputs: usize = primitive
+            .views()
+            .iter()
+            .map(|view| view.shape.iter().product::<usize>())
+            .sum();
+        let elements = inputs + primitive.elements();
+        let from = ramp(elements / 2);
+        let mut to = from.clone();
+        for (level, isa) in &self.isas {
+            for pool in &self.pools {
+                let (time, copy) = self.time(primitive, *isa, pool, || {
+                    let time = seconds(|| (0..4).for_each(|_| black_box(&mut to).copy_from_slice(black_box(&from))));
+                    4e-9 * 8.0 * from.len() as f64 / time
+                });
+                let speed = 4e-9 * elements as f64 / time;
+                println!(
+                    "{name:44} {level:8} x{} {:9.1} us {speed:7.1} GB/s    {:4.0} % of a copy on one thread",
+                    pool.threads(),
+                    time * 1e6,
+                    100.0 * speed / copy
+                );
+            }
+        }
+    }
+}
+
+/// The expression of these functions, each of the term before it and the input of its number.
+fn chain(functions: &[Function]) -> Expression {
+    let mut terms = vec![Term::Input(0)];
+    for (i, function) in functions.iter().enumerate() {
+        let last = terms.len() - 1;
+        let arguments = match function.arity() {
+            1 => [last, 0, 0],
+            arity => {
+                terms.push(Term::Input(i % 2 + 1));
+                [last, last + 1, if arity == 3 { last } else { 0 }]
+            }
+        };
+        terms.push(Term::Apply(*function, arguments));
+    }
+    Expression::new(terms).expect("it is valid")
+}
+
+fn maps(bench: &Bench) {
+    use Function::{Add, Cos, Divide, Erf, Exp, Log, Maximum, Multiply, MultiplyAdd, Rsqrt, Sigmoid, Sin, Tanh};
+    let whole = |output: &[usize]| along(output, &(0..output.len()).collect::<Vec<_>>());
+    for count in [1 << 16, 1 << 22] {
+        for function in [Add, Rsqrt, Exp, Log, Tanh, Erf, Sigmoid, Sin, Cos] {
+            let views = vec![whole(&[count]); function.arity()];
+            let operation = Operation::Map(Expression::function(function), views);
+            bench.moves(
+                &format!("map {function:?} of {count}"),
+                &primitive(&[count], &[], operation),
+            );
+        }
+        let operation = Operation::Map(chain(&[Multiply, Add, Multiply, Add]), vec![whole(&[count]); 3]);
+        bench.moves(
+            &format!("map of four terms of {count}"),
+            &primitive(&[count], &[], operation),
+        );
+        let operation = Operation::Map(
+            chain(&[Multiply, MultiplyAdd, Divide, Maximum]),
+            vec![whole(&[count]); 3],
+        );
+        bench.moves(
+            &format!("map with a quotient of {count}"),
+            &primitive(&[count], &[], operation),
+        );
+    }
+    let output = [64, 16, 784];
+    let operation = Operation::Map(Expression::function(Add), vec![whole(&output), along(&output, &[1])]);
+    bench.moves("map add bias to channels", &primitive(&output, &[], operation));
+    let output = [8192, 128];
+    let operation = Operation::Map(Expression::function(Add), vec![whole(&output), along(&output, &[1])]);
+    bench.moves("map add bias to columns", &primitive(&output, &[], operation));
+    let operation = Operation::Map(Expression::function(Add), vec![whole(&output), along(&output, &[0])]);
+    bench.moves("map add to rows", &primitive(&output, &[], operation));
+}
+
+fn folds(bench: &Bench) {
+    for (name, operation) in [
+        ("sum", Operation::Sum as fn(View) -> Operation),
+        ("max", Operation::Max),
+    ] {
+        let fold = |output: &[usize], reduced: &[usize], axes: &[usize]| {
+            let loops = [output, reduced].concat();
+            primitive(output, reduced, operation(along(&loops, axes)))
+        };
+        bench.moves(&format!("{name} of rows 8192x128"), &fold(&[8192], &[128], &[0, 1]));
+        bench.moves(&format!("{name} of columns 1024x256"), &fold(&[256], &[1024], &[1, 0]));
+        bench.moves(
+            &format!("{name} of channels 64x16x784"),
+            &fold(&[16], &[64, 784], &[1, 0, 2]),
+        );
+        bench.moves(&format!("{name} of all of 1048576"), &fold(&[], &[1 << 20], &[0]));
+        let window = View {
+            shape: vec![1024, 28, 28],
+            coordinates: vec![
+                at(5, &[(0, 1)], 0),
+                at(5, &[(1, 2), (3, 1)], 0),
+                at(5, &[(2, 2), (4, 1)], 0),
+            ],
+            outside: f32::NEG_INFINITY,
+        };
+        bench.moves(
+            &format!("{name} of windows 2x2 of 64x16x28x28"),
+            &primitive(&[1024, 14, 14], &[2, 2], operation(window.clone())),
+        );
+        // Which element of a window was the greatest, and the gradient that goes there.
+        let y = along(&[1024, 14, 14, 2, 2], &[0, 1, 2]);
+        let find = primitive(&[1024, 14, 14], &[2, 2], Operation::Find(window, y));
+        bench.moves("find in windows 2x2 of 64x16x28x28", &find);
+        let undone = |axis: usize, outside: f32| View {
+            shape: vec![1024, 14, 14],
+            coordinates: vec![
+                at(5, &[(0, 1)], 0),
+                Coordinate {
+                    divisor: 2,
+                    ..at(5, &[(1, 1), (3, -1)], 0)
+                },
+                Coordinate {
+                    divisor: 2,
+                    ..at(5, &[(2, 1), (axis, -1)], 0)
+                },
+            ],
+            outside,
+        };
+        let scatter = Operation::ScatterAdd(undone(4, -1.0), undone(4, 0.0), at(5, &[(3, 2), (4, 1)], 0));
+        bench.moves(
+            "scatter to windows 2x2 of 64x16x28x28",
+            &primitive(&[1024, 28, 28], &[2, 2], scatter),
+        );
+    }
+}
+
+fn moves(bench: &Bench) {
+    let transposed =
+        |loops: &[usize], axes: &[usize]| primitive(loops, &[], Operation::Layout(vec![along(loops, axes)]));
+    bench.moves("layout transpose 1024x1024", &transposed(&[1024, 1024], &[1, 0]));
+    bench.moves(
+        "layout heads 16x128x8x32",
+        &transposed(&[16, 8, 128, 32], &[0, 2, 1, 3]),
+    );
+    let rows = [8192, 128];
+    let table = View {
+        shape: vec![1000, 128],
+        coordinates: vec![at(2, &[], 0), at(2, &[(1, 1)], 0)],
+        outside: 0.0,
+    };
+    let gather = Operation::Gather(along(&rows, &[0]), table, 0);
+    bench.moves("gather 8192 rows of 128", &primitive(&rows, &[], gather));
+    let loops = [1000, 128, 8192];
+    let scatter = Operation::ScatterAdd(along(&loops, &[2]), along(&loops, &[2, 1]), at(3, &[(0, 1)], 0));
+    bench.moves(
+        "scatter 8192 rows of 128",
+        &primitive(&loops[..2], &loops[2..], scatter),
+    );
+    let key = View {
+        shape: vec![4],
+        coordinates: vec![at(1, &[], 0)],
+        outside: 0.0,
+    };
+    bench.moves("random 1048576", &primitive(&[1 << 20], &[], Operation::Random(key, 1)));
 }
 
 fn main() {
@@ -234,4 +403,7 @@ fn main() {
             bench.contraction(&name, primitive);
         }
     }
+    maps(&bench);
+    folds(&bench);
+    moves(&bench);
 }

@@ -83,7 +83,7 @@ impl Function {
 
 /// The greater; the first of two equals (so of +0 and −0), and NaN if either is NaN.
 #[inline(always)]
-pub(super) fn maximum(x: f32, y: f32) -> f32 {
+pub(crate) fn maximum(x: f32, y: f32) -> f32 {
     if y > x || y.is_nan() { y } else { x }
 }
 

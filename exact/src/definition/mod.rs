@@ -28,7 +28,7 @@ pub(crate) use random::{round, round_keys, uniform_of};
 pub use view::{Coordinate, View};
 
 use crate::arith::{self, NAN, canonical};
-use expression::maximum;
+pub(crate) use expression::maximum;
 use std::ops::Range;
 use view::check_shape;
 

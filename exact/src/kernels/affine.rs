@@ -201,42 +201,50 @@ impl Work for Rows<'_> {
         let Expansion {
             outer,
             inner,
-            run: (start, from, count),
+            run: (start_of_run, from, count),
             outside,
         } = self.expansion;
-        // The position in the outer axes, counted up row by row.
+        // SAFETY: called in the level's `Work`, and the output is a slice.
+        unsafe { fill::<S>(self.output.as_mut_ptr(), *outside, self.output.len()) };
+        // The position in the outer axes, counted up row by row; rows that lie outside are done.
         let mut position = vec![0; outer.len()];
         let mut index = self.first;
         for (at, axis) in position.iter_mut().zip(outer).rev() {
             *at = index % axis.len();
             index /= axis.len();
         }
-        for row in self.output.chunks_exact_mut(inner.len()) {
-            let offset = outer
+        let mut rows = self.output.chunks_exact_mut(inner.len());
+        let single = [Some(0)];
+        let (last, others) = outer
+            .split_last()
+            .map_or((&single[..], &[][..]), |(last, others)| (last, others));
+        let mut start = position.pop().unwrap_or(0);
+        loop {
+            let offset = others
                 .iter()
                 .zip(&position)
                 .try_fold(0, |sum, (axis, at)| axis[*at].map(|offset| sum + offset));
-            let to = row.as_mut_ptr();
-            match offset {
-                // SAFETY: the row is as long as the last axis.
-                None => unsafe { fill::<S>(to, *outside, inner.len()) },
-                Some(offset) if *count > 0 => {
+            for at in &last[start..] {
+                let Some(row) = rows.next() else {
+                    return;
+                };
+                let Some(offset) = offset.zip(*at).map(|(sum, offset)| sum + offset) else {
+                    continue;
+                };
+                if *count > 0 {
                     let run = &self.input[offset + from..][..*count];
-                    let rest = start + count;
-                    // SAFETY: the three parts make up the row, and `run` has `count` elements.
-                    unsafe {
-                        fill::<S>(to, *outside, *start);
-                        copy::<S>(run.as_ptr(), to.add(*start), *count);
-                        fill::<S>(to.add(rest), *outside, inner.len() - rest);
-                    }
-                }
-                Some(offset) => {
+                    // SAFETY: as above; the run lies within the row and has `count` elements.
+                    unsafe { copy::<S>(run.as_ptr(), row[*start_of_run..][..*count].as_mut_ptr(), *count) };
+                } else {
                     for (value, at) in row.iter_mut().zip(inner) {
-                        *value = at.map_or(*outside, |at| self.input[offset + at]);
+                        if let Some(at) = at {
+                            *value = self.input[offset + at];
+                        }
                     }
                 }
             }
-            for (at, axis) in position.iter_mut().zip(outer).rev() {
+            start = 0;
+            for (at, axis) in position.iter_mut().zip(others).rev() {
                 *at += 1;
                 if *at < axis.len() {
                     break;

@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::simd::{MAX_LANES, Simd, Work};
 use super::walk::Walk;
 use crate::arith::canonical;
-use crate::definition::{Coordinate, Operation, Primitive, View};
+use crate::definition::{Coordinate, Operation, Primitive, View, maximum};
 
 /// Vectors of a panel: enough chains to hide the latency of an addition.
 const VECTORS: usize = 4;
@@ -121,6 +121,34 @@ impl Fold {
             });
         });
     }
+
+    /// One element of a sum or a maximum: a single chain needs no vectors.
+    fn single(&self, data: &[Data<'_>], index: usize) -> f32 {
+        let mut start = 0;
+        self.walks[0].runs(index, 1, |offset, _, _| start = offset);
+        let mut acc = self.start;
+        let axes = self.reduced.iter().map(|axis| Axis {
+            extent: axis.extent,
+            strides: [axis.strides[0]],
+        });
+        let walk = Walk {
+            base: start,
+            axes: joined(axes),
+        };
+        let data = data[0].as_ptr();
+        walk.runs(0, self.depth, |offset, stride, count| {
+            for i in 0..count as isize {
+                // SAFETY: the view was checked to stay inside for the whole loop.
+                let x = unsafe { *data.wrapping_offset(offset.wrapping_add(stride.wrapping_mul(i))) };
+                acc = if self.kind == Kind::Sum {
+                    acc + x
+                } else {
+                    maximum(acc, x)
+                };
+            }
+        });
+        canonical(acc)
+    }
 }
 
 /// The strides of a coordinate that is always a whole number which f32 holds exactly.
@@ -191,6 +219,10 @@ impl Work for Part<'_> {
                 });
             }
             let mut sums = [fold.start; WIDTH];
+            if let ([_], Kind::Sum | Kind::Max) = (&*output, fold.kind) {
+                output[0] = fold.single(self.data, index);
+                continue;
+            }
             for first in (0..fold.depth).step_by(BLOCK) {
                 let count = BLOCK.min(fold.depth - first);
                 let [a, b, c] = &mut tables;

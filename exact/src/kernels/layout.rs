@@ -247,7 +247,11 @@ unsafe fn transpose<S: Simd>(from: *const f32, to: *mut f32, inner: &Axis<2>, ac
                         .wrapping_offset(across.strides[1] * (top + i) as isize)
                         .wrapping_add(left);
                     let vector = S::canonical(S::load(square.as_ptr().add(i * S::LANES)));
-                    S::store_first(to, vector, wide);
+                    if wide == S::LANES {
+                        S::store(to, vector);
+                    } else {
+                        S::store_first(to, vector, wide);
+                    }
                 }
             }
         }

@@ -90,16 +90,41 @@ pub(super) trait Simd {
 /// As for [`Simd`]; the elements do not overlap.
 #[inline(always)]
 pub(super) unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, count: usize) {
-    let mut done = 0;
-    // SAFETY: the offsets stay below `count`, says the caller.
+    // SAFETY: the offsets stay below `count`, says the caller. The last elements are copied by two pieces that may
+    // overlap: quicker than a mask.
     unsafe {
-        while count - done >= S::LANES {
-            S::store(to.add(done), S::load(from.add(done)));
-            done += S::LANES;
+        if count >= S::LANES {
+            let mut done = 0;
+            while count - done >= S::LANES {
+                S::store(to.add(done), S::load(from.add(done)));
+                done += S::LANES;
+            }
+            let last = count - S::LANES;
+            S::store(to.add(last), S::load(from.add(last)));
+        } else if count >= 8 {
+            piece::<8>(from, to, count);
+        } else if count >= 4 {
+            piece::<4>(from, to, count);
+        } else {
+            for i in 0..count {
+                *to.add(i) = *from.add(i);
+            }
         }
-        if done < count {
-            S::store_first(to.add(done), S::load_first(from.add(done), count - done), count - done);
-        }
+    }
+}
+
+/// Copies `N` to `2 * N` elements.
+///
+/// # Safety
+/// There are as many in both.
+#[inline(always)]
+unsafe fn piece<const N: usize>(from: *const f32, to: *mut f32, count: usize) {
+    // SAFETY: both pieces lie within `count` elements.
+    unsafe {
+        let first = from.cast::<[f32; N]>().read_unaligned();
+        let last = from.add(count - N).cast::<[f32; N]>().read_unaligned();
+        to.cast::<[f32; N]>().write_unaligned(first);
+        to.add(count - N).cast::<[f32; N]>().write_unaligned(last);
     }
 }
 
@@ -139,7 +164,12 @@ pub(super) unsafe fn copy_strided<S: Simd>(from: *const f32, stride: isize, to: 
                 while done < count {
                     let next = S::LANES.min(count - done);
                     let from = from.wrapping_offset(stride.wrapping_mul(done as isize));
-                    S::store_first(to.add(done), S::load_strided(from, stride, next), next);
+                    let vector = S::load_strided(from, stride, next);
+                    if next == S::LANES {
+                        S::store(to.add(done), vector);
+                    } else {
+                        S::store_first(to.add(done), vector, next);
+                    }
                     done += next;
                 }
             }
@@ -167,7 +197,11 @@ pub(super) unsafe fn copy_canonical<S: Simd>(from: *const f32, stride: isize, to
                 1 => S::load_first(from, next),
                 _ => S::load_strided(from, stride, next),
             };
-            S::store_first(to.add(done), S::canonical(vector), next);
+            if next == S::LANES {
+                S::store(to.add(done), S::canonical(vector));
+            } else {
+                S::store_first(to.add(done), S::canonical(vector), next);
+            }
             done += next;
         }
     }

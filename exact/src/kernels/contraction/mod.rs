@@ -18,7 +18,7 @@ use super::affine::{Affine, Axis, joined, offsets};
 use super::pool::Pool;
 use super::scratch::Scratch;
 use super::shared::Shared;
-use super::simd::{Simd, Work, copy, copy_strided};
+use super::simd::{Simd, Work, copy};
 use super::{Isa, simd};
 use crate::definition::{Primitive, View};
 pub(super) use lanes::{Panel, Segment};
@@ -35,8 +35,6 @@ pub(super) const BLOCK: usize = 256;
 const PANELS: usize = 16;
 /// Below this many multiply-adds another task costs more than it brings.
 const TASK: usize = 1 << 19;
-/// The most numbers in a tile.
-const TILE: usize = MAX_ROWS * 2 * simd::MAX_LANES;
 
 /// A contraction, told apart into rows, columns and batch.
 #[derive(Clone, Debug)]
@@ -181,7 +179,7 @@ impl Work for Run<'_> {
         let vectors = contraction.vectors::<S>();
         let width = vectors * S::LANES;
         let lanes = contraction.lanes[usize::from(S::LANES > 8)]
-            .get_or_init(|| Lanes::new(&contraction.columns, width, S::LANES));
+            .get_or_init(|| Lanes::new(&contraction.columns, contraction.rows.len(), width, S::LANES));
         let panels = contraction.batch.len() * lanes.groups.len() * lanes.panels.len();
         let tiles = contraction.rows.len().div_ceil(tile::rows::<S>(vectors));
         // Panels first; rows are cut as well where there are too few panels for all threads.
@@ -260,7 +258,9 @@ impl Work for Part<'_> {
         let packed_steps: [isize; BLOCK] = std::array::from_fn(|k| (k * width) as isize);
         let mut row_steps = [0; BLOCK];
         let mut lane_steps = [0; BLOCK];
-        let mut copy_of_tile = [0.0f32; TILE];
+        // Tiles that do not lie in the output as they are, row after row of each panel.
+        let heights: usize = self.tiles.clone().map(|tile| self.rows(tile).len()).sum();
+        let mut copies = Scratch::new(heights * width * PANELS.min(self.panels.len()));
         for panels in self.panels.clone().step_by(PANELS) {
             let panels = panels..self.panels.end.min(panels + PANELS);
             for first in (0..depth).step_by(block) {
@@ -271,7 +271,7 @@ impl Work for Part<'_> {
                     [&mut row_steps[..count], &mut lane_steps[..count]],
                 );
                 let (row_steps, lane_steps) = (&row_steps[..count], &lane_steps[..count]);
-                for index in panels.clone() {
+                for (index, copies) in panels.clone().zip(copies.chunks_exact_mut(heights * width)) {
                     let panel = &self.lanes.panels[index % self.lanes.panels.len()];
                     let outer = index / self.lanes.panels.len();
                     let [group, group_output] = self.lanes.groups[outer % self.lanes.groups.len()];
@@ -286,7 +286,10 @@ impl Work for Part<'_> {
                         unsafe { pack::<S>(panel, self.columns, base, lane_steps, width, &mut packed) };
                         (packed.as_ptr(), &packed_steps[..count])
                     };
+                    let mut copies = copies;
                     for rows in self.tiles.clone().map(|tile| self.rows(tile)) {
+                        let copy_of_tile;
+                        (copy_of_tile, copies) = copies.split_at_mut(rows.len() * width);
                         let mut starts = [std::ptr::null(); MAX_ROWS];
                         let mut outputs = [std::ptr::null_mut(); MAX_ROWS];
                         let mut places = [std::ptr::null_mut(); MAX_ROWS];
@@ -314,21 +317,17 @@ impl Work for Part<'_> {
                             continue;
                         }
                         // Lanes that are not neighbours in the output, or are none at all, are worked on in a copy.
-                        let wide = vectors * S::LANES;
-                        for (place, row) in places.iter_mut().zip(copy_of_tile.chunks_exact_mut(wide)) {
+                        for (place, row) in places.iter_mut().zip(copy_of_tile.chunks_exact_mut(width)) {
                             *place = row.as_mut_ptr();
                         }
                         let outputs = &outputs[..rows.len()];
                         // SAFETY: as above, but that the copy is the output; the segments' elements belong to this task.
                         unsafe {
-                            if first > 0 {
-                                for (output, place) in outputs.iter().zip(places) {
-                                    panel.outputs.iter().for_each(|s| s.load::<S>(*output, place));
-                                }
-                            }
                             tile::run::<S>(vectors, tile(&places[..rows.len()]));
-                            for (output, place) in outputs.iter().zip(places) {
-                                panel.outputs.iter().for_each(|s| s.store::<S>(place, *output));
+                            if first + count == depth {
+                                for (output, place) in outputs.iter().zip(places) {
+                                    panel.outputs.iter().for_each(|s| s.store::<S>(place, *output));
+                                }
                             }
                         }
                     }
@@ -339,23 +338,10 @@ impl Work for Part<'_> {
 }
 
 impl Segment {
-    /// Copies the segment's elements of `output` to their lanes in `tile`.
-    ///
-    /// # Safety
-    /// Both have these elements, and this is called in the level's `Work`.
-    #[inline(always)]
-    unsafe fn load<S: Simd>(&self, output: *const f32, tile: *mut f32) {
-        let output = output.wrapping_offset(self.offset);
-        // SAFETY: the caller's promise.
-        unsafe {
-            copy_strided::<S>(output, self.stride, tile.add(self.lane), self.count);
-        }
-    }
-
     /// Copies the segment's lanes in `tile` to their elements of `output`.
     ///
     /// # Safety
-    /// As for `load`.
+    /// Both have these elements, and this is called in the level's `Work`.
     #[inline(always)]
     unsafe fn store<S: Simd>(&self, tile: *const f32, output: *mut f32) {
         let output = output.wrapping_offset(self.offset);
