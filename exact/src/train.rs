@@ -1,5 +1,6 @@
 //! Steps of training, and inference, on the kernels.
 
+use crate::kernels::Isa;
 use crate::lower::{self, LowerError};
 use crate::onnx::Graph;
 use crate::program::{Executor, ProgramError, Role};
@@ -60,6 +61,14 @@ impl Trainer {
     /// # Errors
     /// When the graph or the task has no program, or the system refuses the threads.
     pub fn new(graph: &Graph, task: &Task, batch: usize, threads: usize) -> Result<Self, TrainError> {
+        Self::with_isa(graph, task, batch, Isa::best(), threads)
+    }
+
+    /// [`Trainer::new`] with certain instructions, which change no bit.
+    ///
+    /// # Errors
+    /// Those of [`Trainer::new`].
+    pub fn with_isa(graph: &Graph, task: &Task, batch: usize, isa: Isa, threads: usize) -> Result<Self, TrainError> {
         let program = lower::training(graph, task, batch)?;
         let mut state = graph.weights.clone();
         state.append(&mut lower::start_state(graph, task));
@@ -72,7 +81,7 @@ impl Trainer {
         let numeric = classes == 1 && task.loss != crate::task::Loss::CrossEntropy;
         Ok(Self {
             task: *task,
-            executor: Executor::new(program, threads)?,
+            executor: Executor::with_isa(program, isa, threads)?,
             state,
             classes: if numeric { 0 } else { classes },
         })

@@ -63,9 +63,9 @@ fn a_residual_network_is_what_it_says() {
         ..ResNetSpec::default()
     };
     let graph = decode(&resnet(&deep).unwrap(), &Limits::default()).unwrap();
-    let convolutions = graph.nodes.iter().filter(|node| matches!(node.op, Op::Conv { .. }));
+    let mut convolutions = graph.nodes.iter().filter(|node| matches!(node.op, Op::Conv { .. }));
     assert_eq!(convolutions.clone().count(), 1 + 18 + 2);
-    assert_eq!(convolutions.last().unwrap().shape[2..], [Dim::Fixed(8); 2]);
+    assert_eq!(convolutions.next_back().unwrap().shape[2..], [Dim::Fixed(8); 2]);
 }
 
 #[test]
