@@ -16,6 +16,7 @@ mod gather;
 mod layout;
 mod map;
 mod peak;
+mod phases;
 mod pool;
 mod random;
 mod scatter;
@@ -33,6 +34,7 @@ use fold::Fold;
 use gather::Gather;
 use layout::Layout;
 use map::Map;
+use phases::Phases;
 use scatter::Scatter;
 use shared::Shared;
 
@@ -99,6 +101,7 @@ enum Form {
     Gather(Gather),
     Layout(Layout),
     Map(Map),
+    Phases(Phases),
     Random(u32),
     Scatter(Scatter),
 }
@@ -109,6 +112,13 @@ impl Form {
         if primitive.elements() == 0 || primitive.elements() > MAX_ELEMENTS || primitive.terms() == 0 {
             return None;
         }
+        Phases::new(primitive)
+            .map(Self::Phases)
+            .or_else(|| Self::whole(primitive))
+    }
+
+    /// The form that performs every step.
+    fn whole(primitive: &Primitive) -> Option<Self> {
         match primitive.operation() {
             Operation::Contraction(a, b) => {
                 let contraction = Contraction::new(primitive, a, b)?;
@@ -134,6 +144,43 @@ impl Form {
             Operation::Map(expression, views) => Map::new(primitive, expression, views).map(Self::Map),
         }
     }
+
+    fn run(
+        &self,
+        primitive: &Primitive,
+        isa: Isa,
+        pool: &Pool,
+        inputs: &[&[f32]],
+        output: &mut [f32],
+    ) -> Result<(), KernelError> {
+        match self {
+            Self::Defined => defined(primitive, pool, inputs, output),
+            Self::Contraction(contraction) => contraction.run(isa, pool, inputs, output),
+            Self::Fold(fold) => fold.run(isa, pool, inputs, output),
+            Self::Gather(gather) => gather.run(isa, pool, inputs, output),
+            Self::Layout(layout) => layout.run(isa, pool, inputs, output),
+            Self::Phases(phases) => phases.run(primitive, isa, pool, inputs, output)?,
+            Self::Random(stream) => random::run(isa, pool, *stream, inputs[0], output),
+            Self::Scatter(scatter) => scatter.run(isa, pool, inputs, output),
+            Self::Map(map) => map.run(isa, pool, inputs, output),
+        }
+        Ok(())
+    }
+}
+
+/// The definition itself, for what has no faster form.
+fn defined(primitive: &Primitive, pool: &Pool, inputs: &[&[f32]], output: &mut [f32]) {
+    const PART: usize = 64;
+    let elements = output.len();
+    let output = Shared::new(output);
+    pool.run(elements.div_ceil(PART), |task| {
+        let first = task * PART;
+        // SAFETY: the parts of different tasks do not overlap.
+        let part = unsafe { output.part(first..elements.min(first + PART)) };
+        for (i, value) in part.iter_mut().enumerate() {
+            *value = primitive.element(first + i, |input, offset| inputs[input][offset]);
+        }
+    });
 }
 
 impl Kernel {
@@ -175,32 +222,7 @@ impl Kernel {
                 needed: self.primitive.elements(),
             });
         }
-        match &self.form {
-            Form::Defined => self.defined(pool, inputs, output),
-            Form::Contraction(contraction) => contraction.run(isa, pool, inputs, output),
-            Form::Fold(fold) => fold.run(isa, pool, inputs, output),
-            Form::Gather(gather) => gather.run(isa, pool, inputs, output),
-            Form::Layout(layout) => layout.run(isa, pool, inputs, output),
-            Form::Random(stream) => random::run(isa, pool, *stream, inputs[0], output),
-            Form::Scatter(scatter) => scatter.run(isa, pool, inputs, output),
-            Form::Map(map) => map.run(isa, pool, inputs, output),
-        }
-        Ok(())
-    }
-
-    /// The definition itself, for what has no faster form.
-    fn defined(&self, pool: &Pool, inputs: &[&[f32]], output: &mut [f32]) {
-        const PART: usize = 64;
-        let elements = output.len();
-        let output = Shared::new(output);
-        pool.run(elements.div_ceil(PART), |task| {
-            let first = task * PART;
-            // SAFETY: the parts of different tasks do not overlap.
-            let part = unsafe { output.part(first..elements.min(first + PART)) };
-            for (i, value) in part.iter_mut().enumerate() {
-                *value = self.primitive.element(first + i, |input, offset| inputs[input][offset]);
-            }
-        });
+        self.form.run(&self.primitive, isa, pool, inputs, output)
     }
 }
 

@@ -158,6 +158,28 @@ fn without_k_a_product_is_zero() {
     assert_eq!(check(&primitive, &[vec![], vec![]]), [0; 6]);
 }
 
+/// The gradient of a convolution of stride 2 whose products are too small for f32, or infinite: the steps between the
+/// elements must not be left out where they turn −0 into +0, or ∞ into NaN.
+#[test]
+fn undone_strides_have_the_definitions_bits() {
+    let (images, outputs, taps) = (40, 20, 3);
+    let undone = at(vec![1, -1, 0], 1, 2);
+    let operation = Operation::Contraction(view(&[outputs], vec![undone]), along(&[images, taps, 2], &[1, 2]));
+    let primitive = Primitive::new(vec![images], vec![taps, 2], operation).unwrap();
+    let mut zeros = 0;
+    for last in [1e-30, -1e-30, f32::INFINITY, f32::NAN] {
+        for sign in [1.0, -1.0] {
+            let dy: Vec<f32> = (0..outputs)
+                .map(|i| if i % 3 == 0 { 1e-30 } else { -1e-30 } * sign)
+                .collect();
+            let w = [1e-30, -1e-30, 1e-30, 1e-30, -1e-30, last].to_vec();
+            let expected = check(&primitive, &[dy, w]);
+            zeros += expected.iter().filter(|bits| **bits == (-0.0f32).to_bits()).count();
+        }
+    }
+    assert!(zeros > 0, "no element is −0");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 

@@ -79,6 +79,48 @@ fn large_reductions_have_the_definitions_bits() {
     }
 }
 
+/// Sums and scatters that undo windows of stride 2, as the gradients of pooling do.
+#[test]
+fn undone_windows_have_the_definitions_bits() {
+    let mut draw = Draw::new(vec![12]);
+    for (taps, pad) in [(2, 0), (3, 1), (1, 0)] {
+        let undone = |outside: f32| {
+            let undo = |image: usize, tap: usize| {
+                let mut coefficients = vec![0; 5];
+                coefficients[image] = 1;
+                coefficients[tap] = -1;
+                Coordinate {
+                    offset: pad,
+                    coefficients,
+                    divisor: 2,
+                }
+            };
+            let mut view = along(&[3, 15, 15, 1, 1], &[0, 1, 2]);
+            view.coordinates = vec![view.coordinates[0].clone(), undo(1, 3), undo(2, 4)];
+            View { outside, ..view }
+        };
+        let number = Coordinate {
+            offset: 0,
+            coefficients: vec![0, 0, 0, taps, 1],
+            divisor: 1,
+        };
+        let taps = usize::try_from(taps).unwrap();
+        for operation in [
+            Operation::Sum(undone(0.0)),
+            Operation::Sum(undone(1.0)),
+            Operation::ScatterAdd(undone(-1.0), undone(0.0), number.clone()),
+            Operation::ScatterAdd(undone(1.0), undone(0.0), number),
+        ] {
+            let primitive = Primitive::new(vec![3, 29, 30], vec![taps, taps], operation).unwrap();
+            let mut inputs = inputs(&primitive, &mut draw);
+            if inputs.len() == 2 {
+                inputs[0] = (0..inputs[0].len()).map(|i| (i * 7 % 5) as f32).collect();
+            }
+            check(&primitive, &inputs);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 384, ..ProptestConfig::default() })]
 
