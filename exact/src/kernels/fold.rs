@@ -312,28 +312,26 @@ impl Chunk<'_> {
                         }
                     }
                 }
-                Kind::Find | Kind::Scatter => {
-                    let lanes = V * S::LANES;
-                    let slice = |from: *const f32| std::slice::from_raw_parts(from, lanes);
+                Kind::Find => {
                     for (k, (a_step, b_step)) in a_steps.iter().zip(b_steps).enumerate() {
-                        let x = slice(a.wrapping_offset(*a_step));
-                        let y = slice(b.wrapping_offset(*b_step));
-                        let sums = sums[..lanes].iter_mut().zip(x).zip(y);
-                        if kind == Kind::Find {
-                            let found = (self.first + k) as f32;
-                            for ((acc, x), y) in sums {
-                                // One of two comparisons, without a branch.
-                                let equal = (x == y) | (x.is_nan() & y.is_nan());
-                                *acc = if (*acc < 0.0) & equal { found } else { *acc };
-                            }
-                        } else {
-                            let step = self.coordinate_steps[k] as f32;
-                            for (((acc, index), x), at) in sums.zip(self.coordinates) {
-                                *acc = if *index == at + step { *acc + x } else { *acc };
-                            }
+                        let (x, y) = (a.wrapping_offset(*a_step), b.wrapping_offset(*b_step));
+                        for (v, acc) in vectors.iter_mut().enumerate() {
+                            let (x, y) = (x.wrapping_add(v * S::LANES), y.wrapping_add(v * S::LANES));
+                            *acc = S::found(*acc, S::load(x), S::load(y), (self.first + k) as f32);
                         }
                     }
-                    return;
+                }
+                Kind::Scatter => {
+                    let steps = a_steps.iter().zip(b_steps).zip(self.coordinate_steps);
+                    for ((a_step, b_step), at_step) in steps {
+                        let (index, x) = (a.wrapping_offset(*a_step), b.wrapping_offset(*b_step));
+                        let step = S::splat(*at_step as f32);
+                        for (v, acc) in vectors.iter_mut().enumerate() {
+                            let (index, x) = (index.wrapping_add(v * S::LANES), x.wrapping_add(v * S::LANES));
+                            let at = S::add(S::load(self.coordinates.as_ptr().add(v * S::LANES)), step);
+                            *acc = S::add_where(*acc, S::load(index), at, S::load(x));
+                        }
+                    }
                 }
             }
             for (v, sum) in vectors.into_iter().enumerate() {

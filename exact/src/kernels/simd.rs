@@ -78,6 +78,10 @@ pub(super) trait Simd {
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     /// The definition's greater of an accumulator and a number.
     unsafe fn maximum(acc: Self::V, x: Self::V) -> Self::V;
+    /// `acc`, or `step` where `acc` is below 0 and `x` and `y` are equal numbers or both NaN.
+    unsafe fn found(acc: Self::V, x: Self::V, y: Self::V, step: f32) -> Self::V;
+    /// `acc`, or `acc + x` where `index` equals `at`.
+    unsafe fn add_where(acc: Self::V, index: Self::V, at: Self::V, x: Self::V) -> Self::V;
     unsafe fn canonical(v: Self::V) -> Self::V;
     /// Reads `count` elements from each of the first `LANES` rows and stores `count` vectors, `stride` elements apart:
     /// the i-th holds the i-th element of every row.
@@ -262,6 +266,17 @@ impl Simd for Scalar {
         std::array::from_fn(|i| if x[i] > acc[i] || x[i].is_nan() { x[i] } else { acc[i] })
     }
     #[inline(always)]
+    unsafe fn found(acc: Self::V, x: Self::V, y: Self::V, step: f32) -> Self::V {
+        std::array::from_fn(|i| {
+            let equal = x[i] == y[i] || (x[i].is_nan() && y[i].is_nan());
+            if acc[i] < 0.0 && equal { step } else { acc[i] }
+        })
+    }
+    #[inline(always)]
+    unsafe fn add_where(acc: Self::V, index: Self::V, at: Self::V, x: Self::V) -> Self::V {
+        std::array::from_fn(|i| if index[i] == at[i] { acc[i] + x[i] } else { acc[i] })
+    }
+    #[inline(always)]
     unsafe fn canonical(v: Self::V) -> Self::V {
         v.map(arith::canonical)
     }
@@ -403,6 +418,17 @@ mod x86 {
             _mm256_blendv_ps(acc, value, taken)
         }
         #[inline(always)]
+        unsafe fn found(acc: Self::V, x: Self::V, y: Self::V, step: f32) -> Self::V {
+            let nan = _mm256_and_ps(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x), _mm256_cmp_ps::<_CMP_UNORD_Q>(y, y));
+            let equal = _mm256_or_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(x, y), nan);
+            let open = _mm256_cmp_ps::<_CMP_LT_OQ>(acc, _mm256_setzero_ps());
+            _mm256_blendv_ps(acc, _mm256_set1_ps(step), _mm256_and_ps(equal, open))
+        }
+        #[inline(always)]
+        unsafe fn add_where(acc: Self::V, index: Self::V, at: Self::V, x: Self::V) -> Self::V {
+            _mm256_blendv_ps(acc, _mm256_add_ps(acc, x), _mm256_cmp_ps::<_CMP_EQ_OQ>(index, at))
+        }
+        #[inline(always)]
         unsafe fn canonical(v: Self::V) -> Self::V {
             _mm256_blendv_ps(v, _mm256_set1_ps(NAN), _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v))
         }
@@ -523,6 +549,17 @@ mod x86 {
             let greater = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(x, acc);
             let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
             _mm512_mask_blend_ps(greater | nan, acc, x)
+        }
+        #[inline(always)]
+        unsafe fn found(acc: Self::V, x: Self::V, y: Self::V, step: f32) -> Self::V {
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x) & _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(y, y);
+            let equal = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(x, y) | nan;
+            let open = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(acc, _mm512_setzero_ps());
+            _mm512_mask_blend_ps(equal & open, acc, _mm512_set1_ps(step))
+        }
+        #[inline(always)]
+        unsafe fn add_where(acc: Self::V, index: Self::V, at: Self::V, x: Self::V) -> Self::V {
+            _mm512_mask_add_ps(acc, _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(index, at), acc, x)
         }
         #[inline(always)]
         unsafe fn canonical(v: Self::V) -> Self::V {

@@ -3,6 +3,7 @@
 mod contraction;
 mod draw;
 mod fold;
+mod golden;
 mod map;
 mod moves;
 

@@ -80,15 +80,21 @@ fn expression(draw: &mut Draw, inputs: usize, axes: usize) -> Expression {
     Expression::new(terms).unwrap()
 }
 
+pub(crate) fn a_map(draw: &mut Draw) -> (Primitive, Vec<Vec<f32>>) {
+    let output = draw.shape(4, 1500);
+    let views: Vec<View> = (0..draw.size(0, 3)).map(|_| draw.view(&output)).collect();
+    let expression = expression(draw, views.len(), output.len());
+    let primitive = Primitive::new(output, vec![], Operation::Map(expression, views)).unwrap();
+    let inputs = inputs(&primitive, draw);
+    (primitive, inputs)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn maps_of_any_views_have_the_definitions_bits(mut draw in choices()) {
-        let output = draw.shape(4, 1500);
-        let views: Vec<View> = (0..draw.size(0, 3)).map(|_| draw.view(&output)).collect();
-        let expression = expression(&mut draw, views.len(), output.len());
-        let primitive = Primitive::new(output, vec![], Operation::Map(expression, views)).unwrap();
-        check(&primitive, &inputs(&primitive, &mut draw));
+        let (primitive, inputs) = a_map(&mut draw);
+        check(&primitive, &inputs);
     }
 }

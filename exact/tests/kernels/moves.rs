@@ -127,6 +127,31 @@ fn indexed(primitive: &Primitive, draw: &mut Draw) -> Vec<Vec<f32>> {
     all
 }
 
+pub(crate) fn a_move(draw: &mut Draw) -> (Primitive, Vec<Vec<f32>>) {
+    match draw.range(0, 2) {
+        0 => {
+            let primitive = layout(draw);
+            let inputs = inputs(&primitive, draw);
+            (primitive, inputs)
+        }
+        kind => {
+            let primitive = if kind == 1 { gather(draw) } else { scatter(draw) };
+            let inputs = indexed(&primitive, draw);
+            (primitive, inputs)
+        }
+    }
+}
+
+pub(crate) fn random_numbers(draw: &mut Draw) -> (Primitive, Vec<Vec<f32>>) {
+    let key = view(&[4], vec![at(1, &[], 0)]);
+    let words = (0..4).map(|_| draw.range(0, 65_535) as f32).collect();
+    let operation = Operation::Random(key, 7);
+    (
+        Primitive::new(vec![draw.size(1, 500)], vec![], operation).unwrap(),
+        vec![words],
+    )
+}
+
 #[test]
 fn large_moves_have_the_definitions_bits() {
     let mut draw = Draw::new(vec![3]);

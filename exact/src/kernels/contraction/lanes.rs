@@ -35,9 +35,9 @@ pub(in super::super) struct Segment {
 
 impl Lanes {
     /// Cuts the columns, given by strides in the operand and in the output, into panels of `width` lanes, which are
-    /// vectors of `vector` lanes; they will be combined with as many `rows`.
-    pub(super) fn new(columns: &[Axis<2>], rows: usize, width: usize, vector: usize) -> Self {
-        if let Some((groups, lanes)) = gapped(columns, rows, vector) {
+    /// vectors of `vector` lanes.
+    pub(super) fn new(columns: &[Axis<2>], width: usize, vector: usize) -> Self {
+        if let Some((groups, lanes)) = gapped(columns, vector) {
             return Self::cut(groups, &lanes, width);
         }
         let mut inner = 1;
@@ -65,7 +65,7 @@ impl Lanes {
 /// between them are computed as well: so vectors need not be put together from two rows. Gives the axes outside of such
 /// an image, and its lanes.
 #[expect(clippy::type_complexity, reason = "two things that only belong together here")]
-fn gapped(columns: &[Axis<2>], rows: usize, vector: usize) -> Option<(&[Axis<2>], Vec<(isize, Option<isize>)>)> {
+fn gapped(columns: &[Axis<2>], vector: usize) -> Option<(&[Axis<2>], Vec<(isize, Option<isize>)>)> {
     let [groups @ .., outer, inner] = columns else {
         return None;
     };
@@ -75,8 +75,8 @@ fn gapped(columns: &[Axis<2>], rows: usize, vector: usize) -> Option<(&[Axis<2>]
     }
     let count = (outer.extent - 1).checked_mul(pitch)?.checked_add(inner.extent)?;
     let (with, without) = (count.div_ceil(vector), (outer.extent * inner.extent).div_ceil(vector));
-    // Half a cycle for each row of a vector in vain, against about three for each piece of a packed vector.
-    if with.saturating_sub(without).saturating_mul(rows) > 6 * (outer.extent + without) {
+    // Up to a third in vain is cheaper than packing.
+    if with * 3 > without * 4 {
         return None;
     }
     let lane = |lane: usize| {

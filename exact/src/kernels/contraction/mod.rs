@@ -179,7 +179,7 @@ impl Work for Run<'_> {
         let vectors = contraction.vectors::<S>();
         let width = vectors * S::LANES;
         let lanes = contraction.lanes[usize::from(S::LANES > 8)]
-            .get_or_init(|| Lanes::new(&contraction.columns, contraction.rows.len(), width, S::LANES));
+            .get_or_init(|| Lanes::new(&contraction.columns, width, S::LANES));
         let panels = contraction.batch.len() * lanes.groups.len() * lanes.panels.len();
         let tiles = contraction.rows.len().div_ceil(tile::rows::<S>(vectors));
         // Panels first; rows are cut as well where there are too few panels for all threads.
