@@ -200,11 +200,19 @@ impl Inference {
     /// # Errors
     /// When the graph has no program, or the system refuses the threads.
     pub fn new(graph: &Graph, batch: usize, threads: usize) -> Result<Self, TrainError> {
+        Self::with_isa(graph, batch, Isa::best(), threads)
+    }
+
+    /// [`Inference::new`] with certain instructions, which change no bit.
+    ///
+    /// # Errors
+    /// Those of [`Inference::new`].
+    pub fn with_isa(graph: &Graph, batch: usize, isa: Isa, threads: usize) -> Result<Self, TrainError> {
         let program = lower::inference(graph, batch)?;
         let samples = program.inputs().iter().find(|port| port.role == Role::Samples);
         let samples = samples.map_or(0, |port| port.shape.iter().product());
         Ok(Self {
-            executor: Executor::new(program, threads)?,
+            executor: Executor::with_isa(program, isa, threads)?,
             samples,
         })
     }

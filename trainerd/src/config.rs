@@ -10,6 +10,8 @@ use trainyard_proto::{
     registry::{Role, VerificationClass},
 };
 
+use crate::engine::Compute;
+
 /// Name of the file in the home.
 pub const FILE: &str = "config.toml";
 
@@ -35,12 +37,16 @@ pub struct Config {
     pub operator: String,
     /// Shown to others.
     pub moniker: String,
-    /// `pinned`, `tolerant`.
+    /// `exact`, `pinned`, `tolerant`.
     pub classes: Vec<String>,
     /// Addresses to listen on.
     pub listen: Vec<String>,
     /// Peers to join through, each ending in `/p2p/…`.
     pub bootstrap: Vec<String>,
+    /// `exact` or `libtorch`; empty is what suits the job: exact for class exact, otherwise libtorch.
+    pub engine: String,
+    /// Instructions of the exact engine: `scalar`, `avx2` or `avx512`; empty is the fastest of this CPU. They change no bit.
+    pub isa: String,
     /// Threads of the engine; 0 uses every core.
     pub threads: usize,
     /// Jobs worked on at once.
@@ -67,9 +73,11 @@ impl Default for Config {
             bond: String::new(),
             operator: String::new(),
             moniker: String::new(),
-            classes: vec!["pinned".into(), "tolerant".into()],
+            classes: vec!["exact".into(), "pinned".into(), "tolerant".into()],
             listen: vec!["/ip4/0.0.0.0/tcp/26670".into()],
             bootstrap: Vec::new(),
+            engine: String::new(),
+            isa: String::new(),
             threads: 0,
             max_jobs: 1,
             subnets: Vec::new(),
@@ -117,6 +125,7 @@ impl Config {
         ensure!(self.threads <= 1024, "threads is {}, at most 1024", self.threads);
         ensure!(self.checkpoint_steps >= 1, "checkpoint_steps is 0, expected at least 1");
         self.classes()?;
+        self.compute()?;
         self.listen()?;
         self.bootstrap()?;
         self.bond()?;
@@ -136,11 +145,22 @@ impl Config {
     /// The verification classes.
     pub fn classes(&self) -> Result<Vec<VerificationClass>> {
         let class = |name: &String| match name.as_str() {
+            "exact" => Ok(VerificationClass::Exact),
             "pinned" => Ok(VerificationClass::Pinned),
             "tolerant" => Ok(VerificationClass::Tolerant),
-            _ => bail!("class {name:?} is none of \"pinned\" and \"tolerant\""),
+            _ => bail!("class {name:?} is none of \"exact\", \"pinned\" and \"tolerant\""),
         };
         self.classes.iter().map(class).collect()
+    }
+
+    /// How this node computes.
+    pub fn compute(&self) -> Result<Compute> {
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Ok(Compute {
+            kind: given(&self.engine).map(|name| name.parse()).transpose()?,
+            threads: self.threads,
+            isa: given(&self.isa).map(|name| name.parse()).transpose()?,
+        })
     }
 
     /// Addresses to listen on.

@@ -6,7 +6,14 @@ use clap::{Args, Parser, Subcommand};
 use color_eyre::eyre::{Context, Result, eyre};
 use tracing_subscriber::EnvFilter;
 use trainyard_client::data::Input;
-use trainyard_trainerd::{config::Config, daemon, identity::Identity, score::score};
+use trainyard_exact::kernels::Isa;
+use trainyard_trainerd::{
+    config::Config,
+    daemon,
+    engine::{Compute, Kind},
+    identity::Identity,
+    score::score,
+};
 
 /// Trains and evaluates jobs of a Trainyard chain.
 #[derive(Parser)]
@@ -47,10 +54,33 @@ enum Command {
         /// Their labels in IDX format.
         #[arg(long, value_name = "FILE")]
         labels: PathBuf,
-        /// Threads; 0 uses every core.
-        #[arg(long, default_value_t = 0)]
-        threads: usize,
+        #[command(flatten)]
+        machine: Machine,
     },
+}
+
+/// How to compute.
+#[derive(Args, Default)]
+struct Machine {
+    /// `exact` or `libtorch`; without it what suits the job: exact for class exact, otherwise libtorch.
+    #[arg(long)]
+    engine: Option<Kind>,
+    /// Instructions of the exact engine: `scalar`, `avx2` or `avx512`; without it the fastest of this CPU.
+    #[arg(long)]
+    isa: Option<Isa>,
+    /// Threads of the engine; 0 uses every core.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+impl Machine {
+    fn compute(&self) -> Compute {
+        Compute {
+            kind: self.engine,
+            threads: self.threads.unwrap_or_default(),
+            isa: self.isa,
+        }
+    }
 }
 
 /// Overrides of config.toml.
@@ -86,9 +116,8 @@ struct Settings {
     /// Peer to join through, ending in /p2p/…; may be given several times.
     #[arg(long)]
     bootstrap: Vec<String>,
-    /// Threads of the engine; 0 uses every core.
-    #[arg(long)]
-    threads: Option<usize>,
+    #[command(flatten)]
+    machine: Machine,
     /// Jobs worked on at once.
     #[arg(long)]
     max_jobs: Option<usize>,
@@ -116,7 +145,9 @@ impl Settings {
         set(&mut config.moniker, self.moniker);
         set_list(&mut config.listen, self.listen);
         set_list(&mut config.bootstrap, self.bootstrap);
-        set(&mut config.threads, self.threads);
+        set(&mut config.engine, self.machine.engine.map(|kind| kind.to_string()));
+        set(&mut config.isa, self.machine.isa.map(|isa| isa.to_string()));
+        set(&mut config.threads, self.machine.threads);
         set(&mut config.max_jobs, self.max_jobs);
     }
 }
@@ -158,9 +189,9 @@ fn main() -> Result<()> {
             weights,
             images,
             labels,
-            threads,
+            machine,
         } => {
-            let found = score(&model, &weights, Input::Idx { images, labels }, threads)?;
+            let found = score(&model, &weights, Input::Idx { images, labels }, machine.compute())?;
             let (metrics, right) = (&found.metrics, found.metrics.correct);
             println!("sha256      {}", hex::encode(found.sha256));
             println!("state root  {}", hex::encode(found.state_root));

@@ -11,7 +11,12 @@ use trainyard_exact::{
 };
 use trainyard_proto::job::{Optimizer, Task};
 
-use crate::{dataset::Dataset, engine, metrics::Metrics, roles::evaluator::evaluate};
+use crate::{
+    dataset::Dataset,
+    engine::{Compute, Kind},
+    metrics::Metrics,
+    roles::evaluator::evaluate,
+};
 
 /// What an auditor finds.
 pub struct Score {
@@ -24,7 +29,7 @@ pub struct Score {
 }
 
 /// Scores weights on labelled data, which is packed in memory just as a client packs it.
-pub fn score(model: &Path, weights: &Path, data: Input, threads: usize) -> Result<Score> {
+pub fn score(model: &Path, weights: &Path, data: Input, compute: Compute) -> Result<Score> {
     let read = |path: &Path| std::fs::read(path).wrap_err_with(|| path.display().to_string());
     let graph = onnx::decode(&read(model)?, &onnx::Limits::default()).wrap_err_with(|| model.display().to_string())?;
     let bytes = read(weights)?;
@@ -70,7 +75,7 @@ pub fn score(model: &Path, weights: &Path, data: Input, threads: usize) -> Resul
         optimizer: Some(optimizer),
         ..Task::default()
     };
-    let mut engine = engine::open(&graph, &task, threads)?;
+    let mut engine = compute.engine(compute.kind.unwrap_or(Kind::LibTorch), &graph, &task)?;
     engine.set_weights(&weights)?;
     let metrics = evaluate(engine.as_mut(), &data)?;
     ensure!(metrics.samples > 0, "there is no sample to score");

@@ -3,7 +3,7 @@
 use trainyard_app::testing::TRAIN;
 use trainyard_proto::{
     any,
-    job::{DataRef, Deadlines, JobSpec, Optimizer, Paradigm, Provider, Requirements, Task},
+    job::{DataRef, Deadlines, JobSpec, Optimizer, Paradigm, Provider, Requirements, Schedule, Task},
     registry::VerificationClass,
 };
 
@@ -15,6 +15,19 @@ fn task(spec: &mut JobSpec) -> &mut Task {
 
 fn optimizer(spec: &mut JobSpec) -> &mut Optimizer {
     task(spec).optimizer.as_mut().unwrap()
+}
+
+fn adam(beta2: &str) -> Optimizer {
+    Optimizer {
+        name: "adam".into(),
+        learning_rate: "0.001".into(),
+        beta2: beta2.into(),
+        ..Optimizer::default()
+    }
+}
+
+fn schedule(spec: &mut JobSpec) -> &mut Schedule {
+    task(spec).schedule.get_or_insert_default()
 }
 
 fn train_data(spec: &mut JobSpec) -> &mut DataRef {
@@ -66,7 +79,7 @@ fn models_and_tasks_out_of_bounds() {
         (|s| s.task = None, &["task is missing"]),
         (
             |s| task(s).loss = "hinge".into(),
-            &["loss is \"hinge\"", "cross_entropy"],
+            &["loss \"hinge\" is not known", "cross_entropy"],
         ),
         (|s| task(s).metric = "f1".into(), &["metric is \"f1\"", "accuracy"]),
         (|s| task(s).batch_size = 0, &["batch size is 0", "1 to 65536"]),
@@ -76,26 +89,23 @@ fn models_and_tasks_out_of_bounds() {
             |s| task(s).local_steps = u32::MAX,
             &["local steps is 4294967295", "1 to 100000"],
         ),
-        (|s| task(s).optimizer = None, &["optimizer is missing"]),
-        (
-            |s| optimizer(s).name = "lion".into(),
-            &["optimizer is \"lion\"", "adamw"],
-        ),
+        (|s| task(s).optimizer = None, &["optimizer \"\" is not known", "adamw"]),
+        (|s| optimizer(s).name = "lion".into(), &["optimizer \"lion\"", "adamw"]),
         (
             |s| optimizer(s).learning_rate.clear(),
-            &["learning rate is \"\"", "decimal number"],
+            &["learning_rate is \"\"", "above 0"],
         ),
         (
             |s| optimizer(s).learning_rate = "-0.1".into(),
-            &["learning rate is \"-0.1\"", "not negative"],
+            &["learning_rate is \"-0.1\"", "above 0"],
         ),
         (
             |s| optimizer(s).learning_rate = "NaN".into(),
-            &["learning rate is \"NaN\"", "decimal number"],
+            &["learning_rate is \"NaN\"", "decimal number"],
         ),
         (
-            |s| optimizer(s).learning_rate = "0".repeat(25),
-            &["learning rate", "at most 24"],
+            |s| optimizer(s).learning_rate = "1".repeat(1000),
+            &["learning_rate is \"1111", "at most 1000"],
         ),
         (
             |s| optimizer(s).momentum = "1e999".into(),
@@ -103,19 +113,36 @@ fn models_and_tasks_out_of_bounds() {
         ),
         (
             |s| optimizer(s).weight_decay = "inf".into(),
-            &["weight decay is \"inf\"", "decimal number"],
+            &["weight_decay is \"inf\"", "decimal number"],
         ),
         (
-            |s| optimizer(s).beta1 = "0x1".into(),
-            &["beta1 is \"0x1\"", "decimal number"],
+            |s| optimizer(s).beta1 = "0.9".into(),
+            &["beta1 means nothing to \"sgd\""],
+        ),
+        (|s| *optimizer(s) = adam("."), &["beta2 is \".\"", "decimal number"]),
+        (
+            |s| schedule(s).name = "linear".into(),
+            &["schedule \"linear\"", "cosine"],
+        ),
+        (|s| schedule(s).steps = 7, &["steps means nothing to \"constant\""]),
+        (
+            |s| schedule(s).warmup = u64::MAX,
+            &["warmup is 18446744073709551615 steps", "16777216"],
         ),
         (
-            |s| optimizer(s).beta2 = ".".into(),
-            &["beta2 is \".\"", "decimal number"],
+            |s| task(s).clip_norm = "-1".into(),
+            &["clip_norm is \"-1\"", "0 to 1000"],
         ),
         (
-            |s| optimizer(s).epsilon = "1e".into(),
-            &["epsilon is \"1e\"", "decimal number"],
+            |s| task(s).label_smoothing = "1".into(),
+            &["label_smoothing is \"1\"", "not including, 1"],
+        ),
+        (
+            |s| {
+                task(s).loss = "mse".into();
+                task(s).label_smoothing = "0.1".into();
+            },
+            &["label_smoothing means nothing to \"mse\""],
         ),
         (
             |s| s.set_paradigm(Paradigm::Competitive),

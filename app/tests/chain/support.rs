@@ -106,6 +106,7 @@ pub(crate) fn spec() -> JobSpec {
             batch_size: 32,
             local_steps: 10,
             seed: 7,
+            ..Task::default()
         }),
         train: Some(data("train", 50_000)),
         test: Some(data("test", 10_000)),

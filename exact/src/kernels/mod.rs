@@ -28,6 +28,9 @@ mod walk;
 pub use peak::multiply_adds;
 pub use pool::Pool;
 
+use std::fmt;
+use std::str::FromStr;
+
 use crate::definition::{Expression, Operation, Primitive, Term};
 use contraction::Contraction;
 use fold::Fold;
@@ -81,6 +84,43 @@ impl Isa {
 
 /// The most elements of an output that is planned for.
 const MAX_ELEMENTS: usize = 1 << 31;
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Level::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        })
+    }
+}
+
+impl FromStr for Isa {
+    type Err = IsaError;
+
+    fn from_str(name: &str) -> Result<Self, IsaError> {
+        let found = match name {
+            "scalar" => Some(Self::SCALAR),
+            "avx2" => Self::avx2(),
+            "avx512" => Self::avx512(),
+            _ => return Err(IsaError::Unknown(name.to_owned())),
+        };
+        found.ok_or_else(|| IsaError::Missing(name.to_owned()))
+    }
+}
+
+/// Why there are no such instructions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IsaError {
+    /// No such name.
+    #[error("the instructions {0:?} are not known: choose scalar, avx2 or avx512")]
+    Unknown(String),
+    /// Not on this CPU.
+    #[error("this CPU has no {0}")]
+    Missing(String),
+}
 
 /// A primitive made ready to run: the form that suits it is chosen once.
 #[derive(Clone, Debug)]

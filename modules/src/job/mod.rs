@@ -38,7 +38,8 @@ pub use explain::query_explain;
 pub use genesis::{Genesis, default_params, export, init};
 pub use lifecycle::end_block;
 pub use queries::{query_grant, query_job, query_jobs, query_params, query_round};
-pub use spec::check_spec;
+pub use spec::{check_spec, parse_task};
+use trainyard_exact::task::TaskError;
 use trainyard_proto::{
     address::Address,
     job::{Job, JobSpec, JobState, MsgUpdateParams, MsgUpdateParamsResponse, Params, Round, RoundPhase, WorkerState},
@@ -89,6 +90,8 @@ pub enum JobError {
         found: String,
         bound: String,
     },
+    #[error(transparent)]
+    Task(#[from] TaskError),
     #[error("job {job} is {found}, this message needs it {need}")]
     State {
         job: u64,
@@ -146,7 +149,7 @@ pub enum JobError {
 
 coded!(JobError, "job", |error| match error {
     JobError::NoJob(_) => 2,
-    JobError::Bound { .. } => 3,
+    JobError::Bound { .. } | JobError::Task(_) => 3,
     JobError::State { .. } => 4,
     JobError::NotClient { .. } => 5,
     JobError::NotWorker { .. } => 6,

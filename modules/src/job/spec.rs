@@ -1,8 +1,9 @@
 //! What a client may ask for. The chain sees no data and no graph: it bounds every number here, and workers check the rest
 //! (graph, manifest, roots) before they join.
 
+use trainyard_exact::task::{self as exact, Loss, OptimizerText, ScheduleText, TaskError};
 use trainyard_proto::{
-    job::{DataRef, Deadlines, JobSpec, Optimizer, Paradigm, Params, Provider, Requirements, Task},
+    job::{DataRef, Deadlines, JobSpec, Paradigm, Params, Provider, Requirements, Task},
     registry::VerificationClass,
 };
 
@@ -52,69 +53,48 @@ pub(super) fn check_32(what: &'static str, bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// A decimal number as hyper-parameters are written: digits, one point, an exponent; bounded in length. Whether it fits the
-/// optimizer is the engine's to say.
-fn check_decimal(what: &'static str, text: &str, needed: bool) -> Result<(), Error> {
-    if text.is_empty() && !needed {
-        return Ok(());
+/// What a job's task asks of an engine.
+///
+/// # Errors
+/// The first hyper-parameter that makes no sense, with its value and its bound.
+pub fn parse_task(task: &Task) -> Result<exact::Task, TaskError> {
+    let optimizer = task.optimizer.clone().unwrap_or_default();
+    let schedule = task.schedule.clone().unwrap_or_default();
+    let parsed = exact::Task {
+        loss: task.loss.parse()?,
+        label_smoothing: exact::label_smoothing(&task.label_smoothing)?,
+        optimizer: OptimizerText {
+            name: &optimizer.name,
+            learning_rate: &optimizer.learning_rate,
+            momentum: &optimizer.momentum,
+            weight_decay: &optimizer.weight_decay,
+            nesterov: optimizer.nesterov,
+            beta1: &optimizer.beta1,
+            beta2: &optimizer.beta2,
+            epsilon: &optimizer.epsilon,
+        }
+        .try_into()?,
+        schedule: ScheduleText {
+            name: &schedule.name,
+            warmup: schedule.warmup,
+            steps: schedule.steps,
+            factor: &schedule.factor,
+        }
+        .try_into()?,
+        clip_norm: exact::clip_norm(&task.clip_norm)?,
+    };
+    if parsed.loss != Loss::CrossEntropy && !task.label_smoothing.is_empty() {
+        let (name, optimizer) = ("label_smoothing", task.loss.clone());
+        return Err(TaskError::Unused { name, optimizer });
     }
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-    let exponent_digits = exponent.strip_prefix('-').unwrap_or(exponent);
-    let ok = text.len() <= 24
-        && digits(whole)
-        && digits(fraction)
-        && !(whole.is_empty() && fraction.is_empty())
-        && digits(exponent_digits)
-        && (1..=2).contains(&exponent_digits.len());
-    if ok {
-        Ok(())
-    } else {
-        Err(bad(
-            what,
-            format!("{text:?}"),
-            "a decimal number of at most 24 characters, not negative",
-        ))
-    }
+    Ok(parsed)
 }
 
 fn check_task(task: &Task) -> Result<(), Error> {
-    let Task {
-        loss,
-        metric,
-        optimizer,
-        batch_size,
-        local_steps,
-        seed: _,
-    } = task;
-    one_of("loss", loss, &["cross_entropy", "mse"])?;
-    one_of("metric", metric, &["accuracy"])?;
-    within("batch size", u64::from(*batch_size), 1, 65_536)?;
-    within("local steps", u64::from(*local_steps), 1, 100_000)?;
-    let optimizer = optimizer.as_ref().ok_or_else(|| bad("optimizer", "missing", "one"))?;
-    let Optimizer {
-        name,
-        learning_rate,
-        momentum,
-        weight_decay,
-        nesterov: _,
-        beta1,
-        beta2,
-        epsilon,
-    } = optimizer;
-    one_of("optimizer", name, &["sgd", "adam", "adamw"])?;
-    check_decimal("learning rate", learning_rate, true)?;
-    let rest = [
-        ("momentum", momentum),
-        ("weight decay", weight_decay),
-        ("beta1", beta1),
-        ("beta2", beta2),
-    ];
-    for (what, text) in rest.into_iter().chain([("epsilon", epsilon)]) {
-        check_decimal(what, text, false)?;
-    }
-    Ok(())
+    parse_task(task).map_err(JobError::from)?;
+    one_of("metric", &task.metric, &["accuracy"])?;
+    within("batch size", u64::from(task.batch_size), 1, 65_536)?;
+    within("local steps", u64::from(task.local_steps), 1, 100_000)
 }
 
 fn check_data(what: &'static str, data: Option<&DataRef>) -> Result<(), Error> {

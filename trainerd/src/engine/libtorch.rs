@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor};
 use trainyard_exact::onnx::{Graph, Op, Source};
-use trainyard_exact::task::Loss;
+use trainyard_exact::task::{Loss, Task};
 use trainyard_exact::{Tensor as Plain, Weights};
 
+use super::batch::{Sizes, check_weights, same_shapes};
 use super::interpret::{Mode, Operands, run};
 use super::optimizer::{self, STEP};
-use super::{Device, Engine, EngineError, Task};
+use super::{Device, Engine, EngineError};
 
-/// How many threads libtorch computes with, in this process; 0 for one on each core.
+/// How many threads libtorch computes with, in this process.
 pub(super) fn set_threads(threads: usize) {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if threads == 0 { cores() } else { threads };
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
 }
 
@@ -33,11 +32,7 @@ pub struct LibTorch {
     constants: Vec<Tensor>,
     state: BTreeMap<String, Tensor>,
     steps: u32,
-    seed: u64,
-    /// Values of one sample.
-    sample: usize,
-    /// Outputs of one sample.
-    outputs: usize,
+    sizes: Sizes,
     /// What the loss is computed from: the output, or what its `Softmax` is applied to.
     logits: Source,
 }
@@ -46,20 +41,13 @@ impl LibTorch {
     /// An engine with the graph's start weights and a fresh optimizer.
     ///
     /// # Errors
-    /// When the device is not there or the graph's output does not suit the loss.
+    /// When the device is not there.
     pub fn new(graph: Graph, task: Task, device: Device) -> Result<Self, EngineError> {
         let device = match device {
             Device::Auto => tch::Device::cuda_if_available(),
             Device::Cpu => tch::Device::Cpu,
             Device::Cuda(index) if (index as i64) < tch::Cuda::device_count() => tch::Device::Cuda(index),
             Device::Cuda(index) => return Err(EngineError::NoGpu(index, tch::Cuda::device_count())),
-        };
-        let [_, outputs] = graph.output_shape[..] else {
-            let dims: Vec<String> = graph.output_shape.iter().map(ToString::to_string).collect();
-            return Err(EngineError::Output {
-                loss: task.loss,
-                found: format!("({})", dims.join(", ")),
-            });
         };
         let logits = match (&graph.output, task.loss) {
             (Source::Node(index), Loss::CrossEntropy) => match graph.nodes.get(*index) {
@@ -75,12 +63,10 @@ impl LibTorch {
             .collect::<Result<_, _>>()?;
         let mut engine = Self {
             logits: logits.unwrap_or_else(|| graph.output.clone()),
-            outputs: outputs.with_batch(1),
-            sample: graph.sample.iter().product(),
+            sizes: Sizes::new(&graph, task.loss),
             weights: BTreeMap::new(),
             state: BTreeMap::new(),
             steps: 0,
-            seed: 0,
             constants,
             device,
             task,
@@ -94,13 +80,7 @@ impl LibTorch {
 
     /// The samples as a batch (N, …).
     fn batch(&self, samples: &[f32]) -> Result<Tensor, EngineError> {
-        if samples.is_empty() || !samples.len().is_multiple_of(self.sample) {
-            return Err(EngineError::Samples {
-                values: samples.len(),
-                sample: self.sample,
-            });
-        }
-        let mut shape = vec![(samples.len() / self.sample) as i64];
+        let mut shape = vec![self.sizes.count(samples)? as i64];
         shape.extend(self.graph.sample.iter().map(|size| *size as i64));
         Ok(Tensor::f_from_slice(samples)?
             .f_reshape(shape)?
@@ -117,43 +97,42 @@ impl LibTorch {
         Ok(operands.get(wanted, &results)?.shallow_clone())
     }
 
-    fn loss(&self, logits: &Tensor, labels: &[i64]) -> Result<Tensor, EngineError> {
-        let classes = self.outputs;
-        let numeric = self.task.loss != Loss::CrossEntropy && classes == 1;
-        let outside = |label: &i64| usize::try_from(*label).map_or(true, |label| label >= classes);
-        if let Some(sample) = labels.iter().position(outside).filter(|_| !numeric) {
-            return Err(EngineError::Label {
-                sample,
-                label: labels[sample],
-                classes,
-            });
-        }
+    fn loss(&self, output: &Tensor, labels: &[i64]) -> Result<Tensor, EngineError> {
+        let (classes, mean) = (self.sizes.classes as i64, tch::Reduction::Mean);
+        let logits = output.f_reshape([-1, classes])?;
         let labels = Tensor::f_from_slice(labels)?.f_to_device(self.device)?;
-        Ok(match self.task.loss {
-            Loss::CrossEntropy => {
-                let log = logits.f_log_softmax(-1, Kind::Float)?;
-                log.f_nll_loss::<Tensor>(&labels, None, tch::Reduction::Mean, -100)?
-            }
-            Loss::Mse | Loss::BceWithLogits => {
-                let target = if numeric {
-                    labels.f_reshape([-1, 1])?
-                } else {
-                    labels.f_one_hot(classes as i64)?
-                };
-                let target = target.f_to_kind(Kind::Float)?;
-                if self.task.loss == Loss::Mse {
-                    logits.f_mse_loss(&target, tch::Reduction::Mean)?
-                } else {
-                    let none = None::<Tensor>;
-                    logits.f_binary_cross_entropy_with_logits(
-                        &target,
-                        none.as_ref(),
-                        none.as_ref(),
-                        tch::Reduction::Mean,
-                    )?
-                }
-            }
-        })
+        if self.task.loss == Loss::CrossEntropy {
+            let smoothing = f64::from(self.task.label_smoothing);
+            return Ok(logits.f_cross_entropy_loss::<Tensor>(&labels, None, mean, -100, smoothing)?);
+        }
+        let target = if self.sizes.numeric {
+            labels.f_reshape([-1, 1])?
+        } else {
+            labels.f_one_hot(classes)?
+        };
+        let target = target.f_to_kind(Kind::Float)?;
+        if self.task.loss == Loss::Mse {
+            return Ok(logits.f_mse_loss(&target, mean)?);
+        }
+        let none = None::<Tensor>;
+        Ok(logits.f_binary_cross_entropy_with_logits(&target, none.as_ref(), none.as_ref(), mean)?)
+    }
+
+    /// Scales the gradients so that their L2 norm together is at most the task's bound.
+    fn clip(&self, gradients: &mut [Tensor]) -> Result<(), EngineError> {
+        let bound = f64::from(self.task.clip_norm);
+        if bound == 0.0 {
+            return Ok(());
+        }
+        let mut squares = 0.0;
+        for gradient in gradients.iter() {
+            squares += gradient.f_square()?.f_sum(Kind::Float)?.f_double_value(&[])?;
+        }
+        let scale = (bound / (squares.sqrt() + 1e-6)).min(1.0);
+        for gradient in gradients {
+            *gradient = gradient.f_mul_scalar(scale)?;
+        }
+        Ok(())
     }
 
     fn parameters(&self) -> impl Iterator<Item = (&String, &Tensor)> {
@@ -165,16 +144,9 @@ impl LibTorch {
 
 impl Engine for LibTorch {
     fn set_weights(&mut self, weights: &Weights) -> Result<(), EngineError> {
-        same_shapes("the weights", &self.graph.weights, weights)?;
+        check_weights(&self.graph.weights, weights)?;
         let mut tensors = BTreeMap::new();
         for (name, tensor) in weights {
-            if let Some((index, value)) = tensor.first_non_finite() {
-                let problem = format!("hold {value} at element {index} of {name:?}");
-                return Err(EngineError::State {
-                    what: "the weights",
-                    problem,
-                });
-            }
             let trained = !self.graph.buffers.contains(name);
             tensors.insert(
                 name.clone(),
@@ -241,21 +213,10 @@ impl Engine for LibTorch {
         Ok(state)
     }
 
-    fn seed(&mut self, seed: u64) -> Result<(), EngineError> {
-        self.seed = seed;
-        Ok(())
-    }
-
-    fn step(&mut self, samples: &[f32], labels: &[i64]) -> Result<f32, EngineError> {
+    fn step(&mut self, samples: &[f32], labels: &[i64], number: u32, key: u64) -> Result<f32, EngineError> {
         let batch = self.batch(samples)?;
-        let count = samples.len() / self.sample;
-        if labels.len() != count {
-            return Err(EngineError::Labels {
-                labels: labels.len(),
-                samples: count,
-            });
-        }
-        let logits = self.run(&batch, Mode::Train { seed: self.seed }, &self.logits)?;
+        self.sizes.check_labels(self.sizes.count(samples)?, labels)?;
+        let logits = self.run(&batch, Mode::Train { seed: key }, &self.logits)?;
         let loss = self.loss(&logits, labels)?;
         #[expect(clippy::cast_possible_truncation, reason = "the loss is an f32")]
         let value = loss.f_double_value(&[])? as f32;
@@ -266,12 +227,14 @@ impl Engine for LibTorch {
             .parameters()
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
             .unzip();
-        let gradients = Tensor::f_run_backward(&[loss], &parameters, false, false)?;
+        let mut gradients = Tensor::f_run_backward(&[loss], &parameters, false, false)?;
+        let rate = self.task.rate(number);
         let steps = (self.steps + 1).min(MAX_STEPS);
         tch::no_grad(|| {
+            self.clip(&mut gradients)?;
             for ((name, mut parameter), gradient) in names.iter().zip(parameters).zip(&gradients) {
                 let optimizer = &self.task.optimizer;
-                optimizer::update(optimizer, steps, name, &mut parameter, gradient, &mut self.state)?;
+                optimizer::update(optimizer, rate, steps, name, &mut parameter, gradient, &mut self.state)?;
             }
             Ok::<(), EngineError>(())
         })?;
@@ -298,27 +261,6 @@ impl Engine for LibTorch {
 
 /// Steps are counted in an f32 tensor, exact so far; Adam's correction for the start is long gone by then.
 const MAX_STEPS: u32 = 1 << 24;
-
-fn same_shapes(what: &'static str, expected: &Weights, found: &Weights) -> Result<(), EngineError> {
-    let fail = |problem| Err(EngineError::State { what, problem });
-    if let Some(name) = expected.keys().find(|name| !found.contains_key(*name)) {
-        return fail(format!("lack the tensor {name:?}"));
-    }
-    for (name, tensor) in found {
-        match expected.get(name) {
-            None => return fail(format!("have an unknown tensor {name:?}")),
-            Some(other) if other.shape() != tensor.shape() => {
-                return fail(format!(
-                    "have {name:?} with shape {:?}, expected {:?}",
-                    tensor.shape(),
-                    other.shape()
-                ));
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
-}
 
 fn to_torch(tensor: &Plain, device: tch::Device) -> Result<Tensor, EngineError> {
     let shape: Vec<i64> = tensor.shape().iter().map(|size| *size as i64).collect();

@@ -27,9 +27,11 @@ pub(super) fn counts(optimizer: &Optimizer) -> bool {
     matches!(optimizer, Optimizer::Adam { .. })
 }
 
-/// Moves one parameter along its gradient. `step` is the number of this step, from 1. Must run without autograd.
+/// Moves one parameter along its gradient, at the learning rate `rate`. `step` is the number of this step since the state
+/// was new, from 1. Must run without autograd.
 pub(super) fn update(
     optimizer: &Optimizer,
+    rate: f32,
     step: u32,
     name: &str,
     parameter: &mut Tensor,
@@ -47,10 +49,10 @@ pub(super) fn update(
     };
     match *optimizer {
         Optimizer::Sgd {
-            learning_rate,
             momentum,
             weight_decay,
             nesterov,
+            ..
         } => {
             let mut gradient = decayed(gradient, parameter, weight_decay)?;
             if momentum != 0.0 {
@@ -63,17 +65,17 @@ pub(super) fn update(
                     velocity
                 };
             }
-            let _ = parameter.f_sub_(&gradient.f_mul_scalar(f64::from(learning_rate))?)?;
+            let _ = parameter.f_sub_(&gradient.f_mul_scalar(f64::from(rate))?)?;
         }
         Optimizer::Adam {
-            learning_rate,
             beta1,
             beta2,
             epsilon,
             weight_decay,
             decoupled,
+            ..
         } => {
-            let [rate, beta1, beta2] = [learning_rate, beta1, beta2].map(f64::from);
+            let [rate, beta1, beta2] = [rate, beta1, beta2].map(f64::from);
             let gradient = if decoupled {
                 let _ = parameter.f_mul_scalar_(1.0 - rate * f64::from(weight_decay))?;
                 gradient.shallow_clone()

@@ -43,6 +43,8 @@ pub struct Share {
     pub batch_size: u32,
     /// Steps.
     pub steps: u32,
+    /// Seed of the job.
+    pub seed: u64,
 }
 
 impl Share {
@@ -66,12 +68,19 @@ impl Share {
             workers: u32::try_from(round.workers.len())?,
             batch_size: task.batch_size,
             steps: task.local_steps,
+            seed: task.seed,
         })
     }
 
     /// Samples of the whole share.
     pub fn samples(&self) -> u64 {
         u64::from(self.batch_size) * u64::from(self.steps)
+    }
+
+    /// The number within the job, from 1, of the step after `done` steps of the round.
+    fn number(&self, done: u32) -> u32 {
+        let before = u64::from(self.round) * u64::from(self.steps) + u64::from(done);
+        u32::try_from(before + 1).unwrap_or(u32::MAX)
     }
 
     /// Whether a segment ends after `done` steps.
@@ -130,9 +139,8 @@ pub fn train(
             return Ok(None);
         }
         let (x, y) = data.gather(&batch);
-        engine.seed(dropout_seed(share, done))?;
         let loss = engine
-            .step(&x, &y)
+            .step(&x, &y, share.number(done), dropout_key(share, done))
             .wrap_err_with(|| format!("step {} of round {}", done + 1, share.round))?;
         done += 1;
         losses += loss;
@@ -210,11 +218,12 @@ fn checkpoint(share: &Share, step: u32, states: &[[u8; 32]]) -> Checkpoint {
     }
 }
 
-/// Seed of what is random in a step (dropout): fixed by the beacon, the worker's place and the step.
-fn dropout_seed(share: &Share, step: u32) -> u64 {
+/// Decides what is random in a step (dropout): fixed by the job and its seed, the beacon, the worker's place and the step.
+fn dropout_key(share: &Share, step: u32) -> u64 {
     use sha2::{Digest, Sha256};
     let hash = Sha256::new()
-        .chain_update(b"trainyard/dropout/v1\0")
+        .chain_update(b"trainyard/dropout/v2\0")
+        .chain_update(share.seed.to_be_bytes())
         .chain_update(share.beacon)
         .chain_update(share.job.to_be_bytes())
         .chain_update(share.round.to_be_bytes())
@@ -242,6 +251,7 @@ mod tests {
                 workers: 1,
                 batch_size: 1,
                 steps,
+                seed: 0,
             };
             let ends = (1..=steps).filter(|done| share.ends_segment(*done)).count();
             assert_eq!(u32::try_from(ends).unwrap(), steps.min(SEGMENTS), "{steps} steps");

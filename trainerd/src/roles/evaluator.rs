@@ -147,9 +147,9 @@ impl Evaluator {
         let data = Dataset::fetch(&node.overlay, manifest, key.as_ref(), &peers).await?;
         node.announce(cid(&test.manifest_cid)?);
         let spec = inputs.spec.clone();
-        let threads = node.config.threads;
+        let compute = node.config.compute()?;
         let metrics = tokio::task::spawn_blocking(move || -> Result<Metrics> {
-            let mut engine = engine::open(&inputs.graph, spec.task.as_ref().ok_or_eyre("no task")?, threads)?;
+            let mut engine = compute.open(&inputs.graph, &spec)?;
             engine.set_weights(&weights)?;
             evaluate(engine.as_mut(), &data)
         });

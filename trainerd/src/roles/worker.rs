@@ -94,11 +94,7 @@ impl Worker {
         );
         let inputs = self.inputs(job).await?;
         // The engine says now, before any money moves, what it cannot run.
-        engine::open(
-            &inputs.graph,
-            inputs.spec.task.as_ref().ok_or_eyre("no task")?,
-            self.node.config.threads,
-        )?;
+        self.node.config.compute()?.open(&inputs.graph, &inputs.spec)?;
         let worker = self.node.chain.address().to_string();
         self.node
             .chain
@@ -292,13 +288,12 @@ impl Worker {
         start: Weights,
     ) -> Result<Option<Trained>> {
         let inputs = self.inputs(job).await?;
-        let (threads, every) = (self.node.config.threads, self.node.config.checkpoint_steps);
+        let (compute, every) = (self.node.config.compute()?, self.node.config.checkpoint_steps);
         let (files, stop) = (self.files.clone(), Arc::new(AtomicBool::new(false)));
         let (sender, mut reports) = mpsc::channel(BUFFER);
         let (round, steps, stopped) = (share.round, share.steps, stop.clone());
         let mut training = tokio::task::spawn_blocking(move || -> Result<Option<Trained>> {
-            let task = inputs.spec.task.as_ref().ok_or_eyre("no task")?;
-            let mut engine = engine::open(&inputs.graph, task, threads)?;
+            let mut engine = compute.open(&inputs.graph, &inputs.spec)?;
             // A report that finds no room is dropped: progress is for people.
             let mut report = |report| _ = sender.try_send(report);
             federated::train(

@@ -13,7 +13,8 @@ use trainyard_exact::{
 use trainyard_proto::{
     any, coin,
     job::{
-        DataRef, Deadlines, JobSpec, MsgPostJob, MsgPostJobResponse, Optimizer, Paradigm, Provider, Requirements, Task,
+        DataRef, Deadlines, JobSpec, MsgPostJob, MsgPostJobResponse, Optimizer, Paradigm, Provider, Requirements,
+        Schedule, Task,
     },
     registry::VerificationClass,
 };
@@ -56,7 +57,7 @@ pub(in crate::cli) struct Post {
     /// Samples of one step
     #[arg(long, default_value_t = 64)]
     batch_size: u32,
-    /// `cross_entropy` or `mse`
+    /// `cross_entropy`, `mse` or `bce_with_logits`
     #[arg(long, default_value = "cross_entropy")]
     loss: String,
     /// `sgd`, `adam` or `adamw`
@@ -71,6 +72,24 @@ pub(in crate::cli) struct Post {
     /// Weight decay
     #[arg(long, default_value = "")]
     weight_decay: String,
+    /// How the learning rate changes: `constant`, `step` or `cosine`
+    #[arg(long, default_value = "constant")]
+    schedule: String,
+    /// Steps over which the learning rate rises to its value
+    #[arg(long, default_value_t = 0)]
+    warmup: u64,
+    /// Steps between two changes (`step`), or until the floor (`cosine`)
+    #[arg(long, default_value_t = 0)]
+    schedule_steps: u64,
+    /// What the rate is multiplied by (`step`), or its floor as a share of the rate (`cosine`)
+    #[arg(long, default_value = "")]
+    schedule_factor: String,
+    /// Largest norm of the gradients, to which greater ones are scaled down
+    #[arg(long, default_value = "")]
+    clip_norm: String,
+    /// Share of a cross-entropy's targets that is spread over the classes
+    #[arg(long, default_value = "")]
+    label_smoothing: String,
     /// Draws dropout
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -177,6 +196,14 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
             batch_size: post.batch_size,
             local_steps: post.local_steps,
             seed: post.seed,
+            schedule: Some(Schedule {
+                name: post.schedule,
+                warmup: post.warmup,
+                steps: post.schedule_steps,
+                factor: post.schedule_factor,
+            }),
+            clip_norm: post.clip_norm,
+            label_smoothing: post.label_smoothing,
         }),
         train: Some(reference(&train, post.train)),
         test: Some(reference(&test, post.test)),

@@ -2,10 +2,12 @@ use std::collections::BTreeSet;
 
 use trainyard_exact::onnx::{Binary, Dim, Graph, Node, Op, Reduction, Source, Unary, Window};
 use trainyard_exact::prf::{Stream, Tag};
+use trainyard_exact::task::{Loss, Optimizer, Task};
 use trainyard_exact::{Tensor, Weights};
 
 use super::*;
 
+mod agreement;
 mod operators;
 mod training;
 
@@ -19,7 +21,7 @@ const PLAIN: Optimizer = Optimizer::Sgd {
 /// One thread, so that no other test can change the bits.
 fn engine(graph: &Graph, loss: Loss, optimizer: Optimizer) -> LibTorch {
     libtorch::set_threads(1);
-    LibTorch::new(graph.clone(), Task { loss, optimizer }, Device::Cpu).unwrap()
+    LibTorch::new(graph.clone(), Task::new(loss, optimizer), Device::Cpu).unwrap()
 }
 
 /// Numbers in −1..1, others for each name.

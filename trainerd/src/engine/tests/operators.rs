@@ -16,7 +16,7 @@ fn check_gradient(graph: &Graph, loss: Loss) {
     let start = engine.weights().unwrap();
     let mut loss_at = |weights: &Weights| {
         engine.set_weights(weights).unwrap();
-        let loss = engine.step(&samples, &labels).unwrap();
+        let loss = engine.step(&samples, &labels, 1, 0).unwrap();
         (f64::from(loss), engine.weights().unwrap())
     };
     let (_, end) = loss_at(&start);
@@ -126,7 +126,7 @@ fn normalisation_moves_running_statistics_as_onnx_says() {
     let mut engine = engine(&graph, Loss::CrossEntropy, PLAIN);
     let samples = numbers("samples", 3 * 40);
     let before = engine.forward(&samples).unwrap();
-    engine.step(&samples, &[0, 1, 2]).unwrap();
+    engine.step(&samples, &[0, 1, 2], 1, 0).unwrap();
     let after = engine.weights().unwrap();
     let scale = graph.weights["scale"].data();
     for channel in 0..2 {
@@ -159,8 +159,7 @@ fn dropout_follows_the_seed_and_only_in_training() {
     let samples = numbers("samples", 2 * 40);
     let mut root = |seed| {
         engine.set_weights(&graph.weights).unwrap();
-        engine.seed(seed).unwrap();
-        engine.step(&samples, &[0, 1]).unwrap();
+        engine.step(&samples, &[0, 1], 1, seed).unwrap();
         state_root(&engine.weights().unwrap())
     };
     assert_eq!(root(1), root(1));
@@ -190,7 +189,7 @@ fn a_softmax_at_the_end_does_not_change_cross_entropy() {
     let samples = numbers("samples", 2 * 40);
     let run = |graph: &Graph| {
         let mut engine = engine(graph, Loss::CrossEntropy, PLAIN);
-        let loss = engine.step(&samples, &[2, 0]).unwrap();
+        let loss = engine.step(&samples, &[2, 0], 1, 0).unwrap();
         (loss, engine.weights().unwrap(), engine.forward(&samples).unwrap())
     };
     let ((loss, weights, _), (other_loss, other_weights, probabilities)) = (run(&plain), run(&ended));

@@ -46,7 +46,7 @@ fn reference(optimizer: &Optimizer, step: i32, value: f64, gradient: f64, state:
     }
 }
 
-const OPTIMIZERS: [Optimizer; 7] = [
+pub(super) const OPTIMIZERS: [Optimizer; 7] = [
     Optimizer::Sgd {
         learning_rate: 0.1,
         momentum: 0.0,
@@ -76,7 +76,7 @@ const OPTIMIZERS: [Optimizer; 7] = [
     adam(0.1, true),
 ];
 
-const fn adam(weight_decay: f32, decoupled: bool) -> Optimizer {
+pub(super) const fn adam(weight_decay: f32, decoupled: bool) -> Optimizer {
     Optimizer::Adam {
         learning_rate: 0.01,
         beta1: 0.9,
@@ -99,8 +99,8 @@ fn optimizers_follow_their_definitions() {
         for step in 1..=5 {
             let before = trained.weights().unwrap();
             measure.set_weights(&before).unwrap();
-            measure.step(&samples, &labels).unwrap();
-            trained.step(&samples, &labels).unwrap();
+            measure.step(&samples, &labels, 1, 0).unwrap();
+            trained.step(&samples, &labels, 1, 0).unwrap();
             let (moved, after) = (measure.weights().unwrap(), trained.weights().unwrap());
             let flat = |weights: &Weights| {
                 weights
@@ -124,7 +124,7 @@ fn optimizers_follow_their_definitions() {
     }
 }
 
-fn small_cnn() -> Graph {
+pub(super) fn small_cnn() -> Graph {
     let spec = CnnSpec {
         sample: [1, 8, 8],
         filters: vec![4, 8],
@@ -136,7 +136,7 @@ fn small_cnn() -> Graph {
 }
 
 /// Images whose bright half tells their class: left, right or top; with noise.
-fn images(name: &str, count: usize) -> (Vec<f32>, Vec<i64>) {
+pub(super) fn images(name: &str, count: usize) -> (Vec<f32>, Vec<i64>) {
     let mut samples = numbers(name, 64 * count);
     let labels: Vec<i64> = (0..count as i64).map(|i| i % 3).collect();
     for (i, value) in samples.iter_mut().enumerate() {
@@ -156,12 +156,12 @@ fn training_learns() {
     let mut engine = engine(&small_cnn(), Loss::CrossEntropy, adam(0.0, false));
     let first = {
         let (samples, labels) = images("first", 48);
-        engine.step(&samples, &labels).unwrap()
+        engine.step(&samples, &labels, 1, 0).unwrap()
     };
     let mut last = first;
     for step in 0..60 {
         let (samples, labels) = images(&format!("batch {step}"), 48);
-        last = engine.step(&samples, &labels).unwrap();
+        last = engine.step(&samples, &labels, 1, 0).unwrap();
     }
     assert!(first > 0.9 && last < 0.2, "the loss went from {first} to {last}");
     let correct = recognised(&mut engine);
@@ -195,7 +195,7 @@ fn workers_that_exchange_compressed_deltas_learn() {
                 engine.set_optimizer_state(&Weights::new()).unwrap();
                 for step in 0..5 {
                     let (samples, labels) = images(&format!("{worker} {round} {step}"), 48);
-                    engine.step(&samples, &labels).unwrap();
+                    engine.step(&samples, &labels, 1, 0).unwrap();
                 }
                 let end = engine.weights().unwrap();
                 let (delta, error) = Delta::new(&spec, &start, &end, carried.as_ref()).unwrap();
@@ -219,8 +219,7 @@ fn a_restart_continues_bit_for_bit() {
     for optimizer in OPTIMIZERS {
         let step = |engine: &mut LibTorch, step: usize| {
             let (samples, labels) = images(&format!("batch {step}"), 12);
-            engine.seed(step as u64).unwrap();
-            engine.step(&samples, &labels).unwrap();
+            engine.step(&samples, &labels, 1, step as u64).unwrap();
         };
         let mut whole = engine(&graph, Loss::CrossEntropy, optimizer);
         (0..4).for_each(|i| step(&mut whole, i));
@@ -253,7 +252,7 @@ fn what_does_not_fit_is_named() {
     let (samples, labels) = images("batch", 6);
     let start = engine.weights().unwrap();
     let mut says = |samples: &[f32], labels: &[i64], expected: &str| {
-        let error = engine.step(samples, labels).unwrap_err().to_string();
+        let error = engine.step(samples, labels, 1, 0).unwrap_err().to_string();
         assert!(error.contains(expected), "{error:?} should say {expected:?}");
         assert_eq!(engine.weights().unwrap(), start);
     };
@@ -263,13 +262,9 @@ fn what_does_not_fit_is_named() {
         "383 values are no whole number of samples of 64 values",
     );
     says(&[], &[], "0 values are no whole number");
-    says(&samples, &labels[1..], "5 labels for 6 samples");
-    says(
-        &samples,
-        &[0, 1, 2, 3, 0, 0],
-        "sample 3 has the label 3, expected 0 to 2",
-    );
-    says(&samples, &[0, 1, -1, 0, 0, 0], "sample 2 has the label -1");
+    says(&samples, &labels[1..], "5 labels for 6 rows of output");
+    says(&samples, &[0, 1, 2, 3, 0, 0], "row 3 has the label 3, expected 0 to 2");
+    says(&samples, &[0, 1, -1, 0, 0, 0], "row 2 has the label -1");
     let mut broken = samples.clone();
     broken[7] = f32::NAN;
     says(&broken, &labels, "the loss is NaN");
@@ -299,20 +294,10 @@ fn what_does_not_fit_is_named() {
     state.insert("opt/step".to_owned(), Tensor::scalar(0.5));
     let error = engine.set_optimizer_state(&state).unwrap_err().to_string();
     assert!(error.contains("says that 0.5 steps were taken"), "{error}");
-    let mut output = graph.clone();
-    output.output_shape = vec![Dim::Batch, Dim::Fixed(3), Dim::Fixed(4)];
-    let task = Task {
-        loss: Loss::Mse,
-        optimizer: PLAIN,
-    };
-    let Err(error) = LibTorch::new(output, task, Device::Cpu) else {
-        panic!("an image is no row of logits")
-    };
-    assert!(error.to_string().contains("(N, 3, 4)"), "{error}");
 }
 
 #[test]
-fn a_jobs_task_opens_an_engine() {
+fn a_jobs_task_opens_the_engine_of_its_class() {
     let optimizer = job::Optimizer {
         name: "sgd".to_owned(),
         learning_rate: "0.1".to_owned(),
@@ -321,25 +306,42 @@ fn a_jobs_task_opens_an_engine() {
     let task = job::Task {
         loss: "cross_entropy".to_owned(),
         optimizer: Some(optimizer),
+        batch_size: 4,
         ..Default::default()
     };
-    assert_eq!(
-        open(&small_cnn(), &task, 1)
-            .unwrap()
-            .forward(&[0.0; 128])
-            .unwrap()
-            .len(),
-        6
+    let spec = |class: VerificationClass| JobSpec {
+        task: Some(task.clone()),
+        verification: class.into(),
+        ..JobSpec::default()
+    };
+    let compute = |kind| Compute {
+        kind,
+        threads: 1,
+        isa: Some(Isa::SCALAR),
+    };
+    for (class, wanted, device) in [
+        (VerificationClass::Exact, None, "scalar"),
+        (VerificationClass::Exact, Some(Kind::Exact), "scalar"),
+        (VerificationClass::Pinned, None, "cpu"),
+        (VerificationClass::Tolerant, Some(Kind::Exact), "scalar"),
+    ] {
+        let mut engine = compute(wanted).open(&small_cnn(), &spec(class)).unwrap();
+        assert_eq!(engine.device(), device);
+        assert_eq!(engine.forward(&[0.0; 128]).unwrap().len(), 6);
+    }
+    let refused = |compute: Compute, spec: &JobSpec| match compute.open(&small_cnn(), spec) {
+        Ok(engine) => panic!("{} takes it", engine.device()),
+        Err(error) => error.to_string(),
+    };
+    let error = refused(compute(Some(Kind::LibTorch)), &spec(VerificationClass::Exact));
+    assert!(
+        error.contains("class exact, whose bits libtorch does not give"),
+        "{error}"
     );
-    let task = job::Task {
-        optimizer: None,
-        ..task
-    };
-    let Err(error) = open(&small_cnn(), &task, 1) else {
-        panic!("there is no optimizer")
-    };
+    let mut spec = spec(VerificationClass::Exact);
+    spec.task.as_mut().unwrap().optimizer = None;
     assert_eq!(
-        error.to_string(),
+        refused(compute(None), &spec),
         "the optimizer \"\" is not known: choose sgd, adam or adamw"
     );
 }
