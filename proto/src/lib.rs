@@ -7,14 +7,18 @@
 //! | [`address`] | bech32 account and validator addresses |
 //! | [`coin`] | denominations and checked amounts |
 //! | [`dec`] | decimals with 18 places |
+//! | [`keys`] | public keys of accounts, multisig ones too |
+//! | [`amino`] | transactions as the JSON text that devices show and sign |
 //! | [`any`] | packing messages into `google.protobuf.Any` by type URL |
 //! | [`attest`] | the bytes that evaluators commit to and sign |
 
 pub mod address;
+pub mod amino;
 pub mod any;
 pub mod attest;
 pub mod coin;
 pub mod dec;
+pub mod keys;
 
 pub use cosmos_sdk_proto::cosmos;
 pub use prost;

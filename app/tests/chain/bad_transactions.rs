@@ -66,7 +66,7 @@ fn transactions_that_are_not_the_signers() {
             4,
             vec!["2 signatures and 1 signer infos", "need 1"],
         ),
-        (amino, 4, vec!["SIGN_MODE_DIRECT"]),
+        (amino, 4, unverified()),
         (
             other_key.signed_by("w1").sign(),
             8,

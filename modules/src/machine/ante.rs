@@ -3,19 +3,16 @@
 //! In this order: size · canonical encoding · messages known and valid · timeout height · signers · gas limit · fee · public
 //! keys · sequences · signatures. The effects (fee paid, public key kept, sequence raised) stay even when the messages fail.
 
-use sha2::{Digest, Sha256};
 use trainyard_proto::{
     address::Address,
     any::Any,
     coin,
-    cosmos::tx::{
-        signing::v1beta1::SignMode,
-        v1beta1::{AuthInfo, Fee, ModeInfo, SignDoc, SignerInfo, TxBody, TxRaw, mode_info},
-    },
+    cosmos::tx::v1beta1::{AuthInfo, Fee, SignerInfo, TxBody, TxRaw},
+    keys::PublicKey,
     prost::Message,
 };
 
-use super::{Mode, router};
+use super::{Mode, router, signatures::Signed};
 use crate::{
     auth::ACCOUNTS,
     bank::{self, transfer},
@@ -44,10 +41,10 @@ pub struct Tx {
     payer: Address,
     /// Who pays it in their place.
     granter: Option<Address>,
-    body: TxBody,
-    auth: AuthInfo,
-    raw: TxRaw,
-    fee: Fee,
+    pub(super) body: TxBody,
+    pub(super) auth: AuthInfo,
+    pub(super) raw: TxRaw,
+    pub(super) fee: Fee,
 }
 
 fn unparsable(what: &str, error: &dyn std::fmt::Display) -> Error {
@@ -238,13 +235,6 @@ fn check_signer(
     mode: Mode,
     verifier: &dyn Verifier,
 ) -> Result<(), Error> {
-    let single = matches!(
-        &info.mode_info,
-        Some(ModeInfo { sum: Some(mode_info::Sum::Single(single)) }) if single.mode() == SignMode::Direct
-    );
-    if !single && mode != Mode::Simulate {
-        return Err(SdkError::Unauthorized("only SIGN_MODE_DIRECT signatures are supported".into()).into());
-    }
     let mut account = ACCOUNTS
         .get(ctx.state, &signer)?
         .ok_or_else(|| SdkError::UnknownAddress(signer.to_string()))?;
@@ -252,18 +242,18 @@ fn check_signer(
         account.pub_key.clone_from(&info.public_key);
     }
     let wrong_key = |log: String| Error::from(SdkError::InvalidPubKey(log));
-    let key = account.pub_key.as_ref().and_then(crypto::public_key);
-    match key {
-        Some(key) if Address::from_public_key(&key) != signer => {
+    let key = account.pub_key.as_ref().map(PublicKey::read);
+    let key = match key {
+        Some(Ok(key)) if key.address() != signer => {
             return Err(wrong_key(format!("public key does not belong to signer {signer}")));
         }
+        Some(Ok(key)) => Some(key),
+        Some(Err(error)) if mode != Mode::Simulate => return Err(wrong_key(error.to_string())),
         None if mode != Mode::Simulate => {
-            return Err(wrong_key(format!(
-                "{signer} has no valid secp256k1 public key on file or in the tx"
-            )));
+            return Err(wrong_key(format!("{signer} has no public key on file or in the tx")));
         }
-        _ => {}
-    }
+        _ => None,
+    };
     if info.sequence != account.sequence {
         return Err(SdkError::WrongSequence {
             expected: account.sequence,
@@ -271,19 +261,20 @@ fn check_signer(
         }
         .into());
     }
-    ctx.state.gas.charge(gas::SIGNATURE, "signature")?;
-    if let (Some(key), true) = (key, mode.verifies()) {
-        let doc = SignDoc {
-            body_bytes: tx.raw.body_bytes.clone(),
-            auth_info_bytes: tx.raw.auth_info_bytes.clone(),
-            chain_id: ctx.block.chain_id.clone(),
-            account_number: account.account_number,
-        };
-        let digest = Sha256::digest(doc.encode_to_vec()).into();
-        if !verifier.verify(&digest, signature, &key) {
-            let (number, chain_id) = (account.account_number, ctx.block.chain_id.clone());
-            return Err(SdkError::Signature { number, chain_id }.into());
-        }
+    let signed = Signed {
+        tx,
+        chain_id: &ctx.block.chain_id,
+        account_number: account.account_number,
+        sequence: account.sequence,
+        verifier,
+        again: !mode.verifies(),
+    };
+    if mode == Mode::Simulate {
+        // Signatures may be missing; they will cost what they cost, at most.
+        let keys = key.as_ref().map_or(1, PublicKey::count) as u64;
+        ctx.state.gas.charge(gas::SIGNATURE.saturating_mul(keys), "signature")?;
+    } else if let Some(key) = &key {
+        signed.check(&mut ctx.state.gas, key, info.mode_info.as_ref(), signature)?;
     }
     ctx.emit(Event::new("tx").with("acc_seq", format!("{signer}/{}", account.sequence)));
     account.sequence = account.sequence.saturating_add(1);

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `ante.rs` | what every transaction must satisfy before its messages run: size, chain id, signatures, sequence, fee, gas |
+//! | `signatures.rs` | who signed it, in which mode, with how many keys |
 //! | `run.rs` | [`run_tx`]: decode → ante → messages |
 //! | `router.rs` | the table of messages |
 //! | `queries.rs` | the table of queries |
@@ -16,6 +17,7 @@ mod genesis;
 mod queries;
 pub(crate) mod router;
 mod run;
+mod signatures;
 
 pub use block::{begin_block, end_block};
 pub use genesis::{Genesis, export, init_genesis};

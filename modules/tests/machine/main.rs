@@ -6,10 +6,12 @@
 //! | `gov.rs` | proposals, deposits, votes, what governance changes |
 //! | `authz.rs` | permissions: who may act for whom, in what, until when |
 //! | `feegrant.rs` | allowances: who pays whose fees, how much, for what |
+//! | `signing.rs` | transactions as CosmJS signs them, multisig accounts |
 //! | `upgrade.rs` | plans, wrong programs, migrations of a populated chain |
 
 mod authz;
 mod feegrant;
 mod gov;
+mod signing;
 mod upgrade;
 mod yard;
