@@ -169,3 +169,64 @@ fn a_missing_node_is_named_and_completions_need_none() {
     let completions = done(&trainyard(home.path(), &["completions", "bash"], &[], ""));
     assert!(completions.contains("_trainyard"));
 }
+
+#[test]
+fn a_transaction_is_signed_by_two_of_three_without_a_node() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str], stdin: &str| {
+        trainyard(home.path(), &[&["-o", "json"], arguments].concat(), &[TEST], stdin)
+    };
+    for (name, digit) in [("alice", "1"), ("bob", "2"), ("carol", "3")] {
+        done(&run(&["keys", "import", name, "-"], &digit.repeat(64)));
+    }
+    let path = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let keys = done(&run(
+        &["keys", "multisig", "alice", "bob", "carol", "--threshold", "2"],
+        "",
+    ));
+    std::fs::write(path("keys"), &keys).unwrap();
+    let shared = serde_json::from_str::<Value>(&keys).unwrap()["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    // Sorted, so that everybody finds the same account.
+    let again = answer(&run(
+        &["keys", "multisig", "carol", "alice", "bob", "--threshold", "2"],
+        "",
+    ));
+    assert_eq!(again["address"], shared);
+    let error = refusal(&run(&["keys", "multisig", "alice", "--threshold", "2"], ""));
+    assert!(error.contains("threshold 2 of 1 keys"), "{error}");
+
+    let send = ["tx", "bank", "send", &shared, "alice", "5utrain", "--generate-only"];
+    assert!(refusal(&run(&send, "")).contains("give --gas a number"));
+    let unsigned = done(&run(&[&send[..], &["--gas", "200000"]].concat(), ""));
+    std::fs::write(path("tx"), unsigned).unwrap();
+    let mut signatures = Vec::new();
+    for name in ["carol", "alice"] {
+        let at = ["--chain-id", "c-1", "--account-number", "7", "--sequence", "9"];
+        let sign = ["tx", "sign", &path("tx"), "--from", name, "--multisig", &shared];
+        std::fs::write(path(name), done(&run(&[&sign[..], &at].concat(), ""))).unwrap();
+        signatures.push(path(name));
+    }
+    let multisign = ["tx", "multisign", &path("tx"), &path("keys")];
+    let error = refusal(&run(&[&multisign[..], &[&signatures[0]]].concat(), ""));
+    assert!(error.contains("1 of the account's keys signed, 2 must"), "{error}");
+    let both: Vec<&str> = signatures.iter().map(String::as_str).collect();
+    let signed = answer(&run(&[&multisign[..], &both].concat(), ""));
+    assert_eq!(signed["signatures"].as_array().unwrap().len(), 1);
+    let signer = &signed["authInfo"]["signerInfos"][0];
+    assert_eq!(signer["sequence"], "9");
+    // The first and the last key.
+    assert_eq!(
+        signer["modeInfo"]["multi"]["bitarray"]["elems"].as_str().map(str::len),
+        Some(4)
+    );
+
+    // One key alone, as devices do it.
+    let sign = ["tx", "sign", &path("tx"), "--from", "bob", "--sign-mode", "amino-json"];
+    let at = ["--chain-id", "c-1", "--account-number", "1", "--sequence", "2"];
+    let alone = answer(&run(&[&sign[..], &at].concat(), ""));
+    let mode = &alone["authInfo"]["signerInfos"][0]["modeInfo"]["single"]["mode"];
+    assert_eq!(mode, "SIGN_MODE_LEGACY_AMINO_JSON");
+}

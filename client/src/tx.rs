@@ -2,6 +2,7 @@
 
 use prost::Message;
 use sha2::{Digest, Sha256};
+use trainyard_proto::address::Address;
 use trainyard_proto::any;
 use trainyard_proto::coin;
 use trainyard_proto::cosmos::crypto::secp256k1::PubKey;
@@ -24,6 +25,8 @@ pub struct Draft {
     pub gas_limit: u64,
     /// Height after which the transaction is void; 0 is never.
     pub timeout_height: u64,
+    /// Who pays the fee instead of the signer, having allowed it.
+    pub fee_granter: Option<Address>,
 }
 
 /// Whom the chain knows the signer as, and for which transaction.
@@ -96,7 +99,7 @@ impl Draft {
             amount,
             gas_limit: self.gas_limit,
             payer: String::new(),
-            granter: String::new(),
+            granter: self.fee_granter.map(|granter| granter.to_string()).unwrap_or_default(),
         };
         let auth = AuthInfo {
             signer_infos: vec![signer],
@@ -131,6 +134,7 @@ mod tests {
             fee: 7,
             gas_limit: 100_000,
             timeout_height: 9,
+            fee_granter: None,
         }
     }
 

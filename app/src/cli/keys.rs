@@ -7,8 +7,10 @@ use clap::Subcommand;
 use color_eyre::eyre::{Result, WrapErr as _, bail, eyre};
 use serde_json::json;
 use trainyard_client::keys::{Backend, Error, KeyInfo, Keyring, PrivateKey, generate_mnemonic};
+use trainyard_proto::address::Address;
 
 use super::Global;
+use super::tx::{Keys, public_key};
 
 /// Holds the password of encrypted keys where nobody can be asked.
 pub(super) const PASSWORD_VARIABLE: &str = "TRAINYARD_KEYRING_PASSWORD";
@@ -36,6 +38,18 @@ pub(super) enum Command {
         /// Print the address only
         #[arg(long, short)]
         address: bool,
+    },
+    /// Show the account that several keys share
+    Multisig {
+        /// Keys, by name or as public keys of 66 hex digits
+        #[arg(required = true)]
+        keys: Vec<String>,
+        /// How many of them must sign
+        #[arg(long)]
+        threshold: u32,
+        /// Keep the keys in the order given, instead of that of their addresses
+        #[arg(long)]
+        nosort: bool,
     },
     /// Delete a key for good
     Delete {
@@ -81,6 +95,11 @@ pub(super) fn run(global: &Global, command: Command) -> Result<()> {
             }
             global.print(&view(&key))
         }
+        Command::Multisig {
+            keys,
+            threshold,
+            nosort,
+        } => multisig(global, &keys, threshold, !nosort),
         Command::Delete { name, yes } => {
             let key = global.keyring()?.show(&name)?;
             if !yes && !confirm(&format!("Delete key {name:?} of {} for good?", key.address))? {
@@ -117,6 +136,35 @@ fn add(global: &Global, name: &str, recover: bool) -> Result<()> {
         result["mnemonic"] = json!(*mnemonic);
     }
     global.print(&result)
+}
+
+/// The account of several keys. Whoever signs for it needs what this prints, for it is kept nowhere.
+fn multisig(global: &Global, keys: &[String], threshold: u32, sort: bool) -> Result<()> {
+    let keyring = global.keyring()?;
+    let mut public_keys = Vec::new();
+    for key in keys {
+        public_keys.push(match keyring.show(key) {
+            Ok(known) => known.public_key,
+            Err(_) => public_key(key)?,
+        });
+    }
+    if sort {
+        public_keys.sort_by_key(Address::from_public_key);
+    }
+    let mut keys = Keys {
+        address: String::new(),
+        threshold,
+        public_keys: public_keys.iter().map(hex::encode).collect(),
+    };
+    keys.address = keys.public_key()?.address().to_string();
+    global.print(&keys)
+}
+
+/// The name of a key that is given by name or address.
+pub(super) fn name_of(global: &Global, key: &str) -> Result<String> {
+    let mut keys = global.keyring()?.list()?.into_iter();
+    let known = keys.find(|known| known.address.to_string() == *key);
+    Ok(known.map_or_else(|| key.to_owned(), |known| known.name))
 }
 
 fn import(global: &Global, name: &str, file: &std::path::Path) -> Result<()> {

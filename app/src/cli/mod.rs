@@ -2,7 +2,7 @@
 //!
 //! | file | commands |
 //! |---|---|
-//! | `keys` | `keys add list show delete rename export import` |
+//! | `keys` | `keys add list show multisig delete rename export import` |
 //! | `model` | `model new inspect` |
 //! | `data` | `data pack inspect serve` |
 //! | `job/` | `job post watch show fetch cancel explain` |

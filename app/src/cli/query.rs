@@ -11,6 +11,10 @@ use trainyard_proto::cosmos::staking::v1beta1 as staking;
 use trainyard_proto::prost::{Message, Name};
 use trainyard_proto::{job, pouw, registry};
 
+mod governance;
+
+use governance::{Authz, Feegrant, Gov, Upgrade};
+
 use super::{Global, tx};
 
 /// Which part of a list.
@@ -54,6 +58,18 @@ pub(super) enum Command {
     /// Jobs
     #[command(subcommand)]
     Job(Job),
+    /// Proposals and votes
+    #[command(subcommand)]
+    Gov(Gov),
+    /// The planned upgrade
+    #[command(subcommand)]
+    Upgrade(Upgrade),
+    /// Who may act for whom
+    #[command(subcommand)]
+    Authz(Authz),
+    /// Who pays whose fees
+    #[command(subcommand)]
+    Feegrant(Feegrant),
     /// Beacon and epoch checkpoints
     #[command(subcommand)]
     Pouw(Pouw),
@@ -238,6 +254,10 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
         Command::Distribution(command) => ask.distribution(command).await,
         Command::Registry(command) => ask.registry(command).await,
         Command::Job(command) => ask.job(command).await,
+        Command::Gov(command) => command.ask(&ask).await,
+        Command::Upgrade(command) => command.ask(&ask).await,
+        Command::Authz(command) => command.ask(&ask).await,
+        Command::Feegrant(command) => command.ask(&ask).await,
         Command::Pouw(Pouw::Beacon) => {
             ask.show::<_, pouw::QueryBeaconResponse>(pouw::QueryBeaconRequest {})
                 .await

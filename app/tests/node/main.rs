@@ -2,6 +2,7 @@
 
 mod crash;
 mod disk;
+mod governance;
 mod lifecycle;
 mod load;
 mod peers;

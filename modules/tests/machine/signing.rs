@@ -94,7 +94,7 @@ fn what_cosmjs_signs_in_amino_json_is_executed() {
             assert_eq!((codespace, code), ("sdk", 4), "{name}: {log}");
             assert!(log.contains("signature verification failed"), "{name}: {log}");
         }
-        assert_eq!(yard.block(&[tx.clone()]).remove(0).error, None, "{name}");
+        assert_eq!(yard.block(std::slice::from_ref(&tx)).remove(0).error, None, "{name}");
         assert_eq!(refusal(&mut yard, tx).1, 32, "{name} is executed once");
     }
     yard.export();
@@ -190,13 +190,13 @@ fn two_of_three_sign_for_a_multisig_account() {
         ),
         (
             bend(&txs[0], |_, auth, _| {
-                multi(auth).bitarray = Some(bit_array(&[true, true, false]))
+                multi(auth).bitarray = Some(bit_array(&[true, true, false]));
             }),
             "signature verification failed",
         ),
         (
             bend(&txs[0], |_, auth, _| {
-                multi(auth).bitarray = Some(bit_array(&[true, false, true, false]))
+                multi(auth).bitarray = Some(bit_array(&[true, false, true, false]));
             }),
             "is of 4 keys, the account has 3",
         ),
@@ -256,7 +256,7 @@ fn two_of_three_sign_for_a_multisig_account() {
 
     let before = yard.balance(account);
     for tx in &txs {
-        assert_eq!(yard.block(&[tx.clone()]).remove(0).error, None);
+        assert_eq!(yard.block(std::slice::from_ref(tx)).remove(0).error, None);
     }
     assert_eq!(yard.balance(account), before - 3 * (TRAIN + FEE));
     assert_eq!(yard.account(account).1, 3);
@@ -409,4 +409,33 @@ fn an_account_of_too_many_keys_cannot_sign() {
     let (codespace, code, log) = refusal(&mut yard, tx);
     assert_eq!((codespace, code), ("sdk", 8));
     assert!(log.contains("more than 7 keys"), "{log}");
+}
+
+proptest::proptest! {
+    /// Keys, bit arrays and messages come from strangers.
+    #[test]
+    fn no_bytes_are_too_strange(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120),
+        which in proptest::prelude::any::<proptest::sample::Index>(),
+        extra_bits_stored in 0u32..12,
+    ) {
+        let keys = ["/cosmos.crypto.multisig.LegacyAminoPubKey", "/cosmos.crypto.secp256k1.PubKey"];
+        for type_url in keys {
+            let key = PublicKey::read(&Any { type_url: type_url.into(), value: bytes.clone() });
+            if let Ok(key) = key {
+                proptest::prop_assert_eq!(PublicKey::read(&key.pack()), Ok(key));
+            }
+        }
+        let array = CompactBitArray { extra_bits_stored, elems: bytes[..bytes.len().min(3)].to_vec() };
+        if let Some(bits) = trainyard_proto::keys::bits(&array) {
+            proptest::prop_assert_eq!(bit_array(&bits), array);
+        }
+        let urls: Vec<String> = machine::message_urls().collect();
+        let message = Any { type_url: urls[which.index(urls.len())].clone(), value: bytes };
+        let body = TxBody { messages: vec![message], ..TxBody::default() };
+        if let Ok(text) = amino::sign_bytes(&body, &Fee::default(), "c", 1, 2) {
+            let read: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            proptest::prop_assert!(read.is_object());
+        }
+    }
 }

@@ -19,6 +19,8 @@ use trainyard_proto::dec::Dec;
 use trainyard_proto::registry::{MsgLeave, MsgRegister, MsgUpdate, Role, VerificationClass};
 
 use super::amount;
+use super::governance::{Gov, Upgrade};
+use super::grants::{Authz, Feegrant};
 use crate::cli::Global;
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +37,18 @@ pub(super) enum Command {
     /// Register as worker or evaluator
     #[command(subcommand)]
     Registry(Registry),
+    /// Propose, pay deposits, vote
+    #[command(subcommand)]
+    Gov(Gov),
+    /// Propose to run another program
+    #[command(subcommand)]
+    Upgrade(Upgrade),
+    /// Let another account act for you
+    #[command(subcommand)]
+    Authz(Authz),
+    /// Pay the fees of another account
+    #[command(subcommand)]
+    Feegrant(Feegrant),
 }
 
 #[derive(Debug, Subcommand)]
@@ -187,6 +201,10 @@ impl Command {
             Self::Staking(command) => command.message(sender),
             Self::Distribution(command) => command.message(global, sender),
             Self::Registry(command) => Ok(command.message(sender)),
+            Self::Gov(command) => command.message(sender),
+            Self::Upgrade(command) => Ok(command.message(sender)),
+            Self::Authz(command) => command.message(global, sender),
+            Self::Feegrant(command) => command.message(global, sender),
         }
     }
 }

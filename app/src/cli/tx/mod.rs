@@ -1,6 +1,16 @@
-//! `trainyard tx …`: build, sign, send. The messages are in `messages.rs`.
+//! `trainyard tx …`: build, sign, send.
+//!
+//! | file | what |
+//! |---|---|
+//! | `messages.rs` | money, stake, rewards, nodes |
+//! | `governance.rs` | proposals and votes |
+//! | `grants.rs` | permissions and allowances |
+//! | `offline.rs` | files that several people sign |
 
+mod governance;
+mod grants;
 mod messages;
+mod offline;
 
 use std::time::Duration;
 
@@ -10,10 +20,12 @@ use trainyard_client::rpc::TxOutcome;
 use trainyard_client::signer::{FeePolicy, Gas, GasPrice, Signer};
 use trainyard_client::tx::Draft;
 use trainyard_proto::address::Address;
-use trainyard_proto::any::Any;
+use trainyard_proto::any::{self, Any};
 use trainyard_proto::coin;
+use trainyard_proto::cosmos::authz::v1beta1::MsgExec;
 
 pub(super) use messages::RoleName;
+pub(super) use offline::{Keys, public_key};
 
 use super::{Global, keys};
 
@@ -23,13 +35,28 @@ pub(super) struct Tx {
     #[command(flatten)]
     options: TxOptions,
     #[command(subcommand)]
-    command: messages::Command,
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Message(messages::Command),
+    #[command(flatten)]
+    Offline(offline::Command),
 }
 
 pub(super) async fn run(global: &Global, tx: Tx) -> Result<()> {
     let Tx { mut options, command } = tx;
+    let command = match command {
+        Command::Message(command) => command,
+        Command::Offline(command) => return offline::run(global, &options, command).await,
+    };
     if let Some(sender) = command.sender() {
         options.from = Some(sender.to_owned());
+    }
+    if options.generate_only {
+        return offline::generate(global, &options, |sender| Ok(vec![command.message(global, sender)?]));
     }
     let outcome = send(global, &options, |sender| Ok(vec![command.message(global, sender)?])).await?;
     outcome.map_or(Ok(()), |outcome| global.print(&view(&outcome)))
@@ -62,9 +89,18 @@ pub(super) struct TxOptions {
     /// Longest wait for a block, seconds
     #[arg(long, global = true, default_value_t = 60, value_name = "SECONDS")]
     wait: u64,
+    /// Act for this account, which permitted it: an address or a key's name
+    #[arg(long = "for", global = true, value_name = "ACCOUNT")]
+    granter: Option<String>,
+    /// Have this account pay the fee, which allowed it: an address or a key's name
+    #[arg(long, global = true, value_name = "ACCOUNT")]
+    fee_granter: Option<String>,
     /// Do not ask before signing
     #[arg(long, short, global = true)]
     yes: bool,
+    /// Only print the unsigned transaction, for `tx sign`; --from may then be any address, and --gas a number
+    #[arg(long, global = true)]
+    generate_only: bool,
     /// Only show what would be sent and the gas it would use
     #[arg(long, global = true)]
     dry_run: bool,
@@ -78,15 +114,7 @@ pub(super) async fn signer(global: &Global, options: &TxOptions) -> Result<Signe
     let Some(from) = &options.from else {
         bail!("who signs? give --from with a key's name or address")
     };
-    let name = match global
-        .keyring()?
-        .list()?
-        .into_iter()
-        .find(|key| key.address.to_string() == *from)
-    {
-        Some(key) => key.name,
-        None => from.clone(),
-    };
+    let name = keys::name_of(global, from)?;
     let key = keys::unlocked(global, &name)?.get(&name)?;
     let client = global.client()?;
     let chain_id = global.chain_id(&client).await?;
@@ -113,12 +141,21 @@ pub(super) async fn send(
     build: impl FnOnce(Address) -> Result<Vec<Any>>,
 ) -> Result<Option<TxOutcome>> {
     let signer = signer(global, options).await?;
+    let account = |name: &Option<String>| name.as_deref().map(|name| global.account(name)).transpose();
+    let mut messages = build(account(&options.granter)?.unwrap_or(signer.address()))?;
+    if options.granter.is_some() {
+        messages = vec![any::pack(&MsgExec {
+            grantee: signer.address().to_string(),
+            msgs: messages,
+        })];
+    }
     let draft = Draft {
-        messages: build(signer.address())?,
+        messages,
         memo: options.memo.clone(),
         fee: options.fees.unwrap_or(0),
         gas_limit: 0,
         timeout_height: options.timeout_height,
+        fee_granter: account(&options.fee_granter)?,
     };
     let kinds: Vec<&str> = draft.messages.iter().map(|m| m.type_url.as_str()).collect();
     if options.dry_run {
