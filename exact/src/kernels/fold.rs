@@ -11,7 +11,7 @@ use super::pool::Pool;
 use super::scratch::Scratch;
 use super::shared::Shared;
 use super::simd::{MAX_LANES, Simd, Work};
-use super::walk::Walk;
+use super::walk::{Run, Walk};
 use crate::arith::canonical;
 use crate::definition::{Coordinate, Operation, Primitive, View, maximum};
 
@@ -124,8 +124,7 @@ impl Fold {
 
     /// One element of a sum or a maximum: a single chain needs no vectors.
     fn single(&self, data: &[Data<'_>], index: usize) -> f32 {
-        let mut start = 0;
-        self.walks[0].runs(index, 1, |offset, _, _| start = offset);
+        let start = self.walks[0].runs(index, 1).next().map_or(0, |run| run.offset);
         let mut acc = self.start;
         let axes = self.reduced.iter().map(|axis| Axis {
             extent: axis.extent,
@@ -136,7 +135,7 @@ impl Fold {
             axes: joined(axes),
         };
         let data = data[0].as_ptr();
-        walk.runs(0, self.depth, |offset, stride, count| {
+        for Run { offset, stride, count } in walk.runs(0, self.depth) {
             for i in 0..count as isize {
                 // SAFETY: the view was checked to stay inside for the whole loop.
                 let x = unsafe { *data.wrapping_offset(offset.wrapping_add(stride.wrapping_mul(i))) };
@@ -146,7 +145,7 @@ impl Fold {
                     maximum(acc, x)
                 };
             }
-        });
+        }
         canonical(acc)
     }
 }
@@ -200,7 +199,7 @@ impl Work for Part<'_> {
                 panel.count = output.len();
                 panel.sources.clear();
                 let mut lane = 0;
-                walk.runs(index, output.len(), |offset, stride, count| {
+                for Run { offset, stride, count } in walk.runs(index, output.len()) {
                     panel.sources.push(Segment {
                         lane,
                         count,
@@ -208,15 +207,15 @@ impl Work for Part<'_> {
                         stride,
                     });
                     lane += count;
-                });
+                }
             }
             if fold.kind == Kind::Scatter {
                 let mut to = coordinates.iter_mut();
-                fold.coordinate.runs(index, output.len(), |offset, stride, count| {
-                    for (i, to) in (0..count).zip(&mut to) {
-                        *to = (offset + stride * i as isize) as f32;
+                for run in fold.coordinate.runs(index, output.len()) {
+                    for (i, to) in (0..run.count).zip(&mut to) {
+                        *to = (run.offset + run.stride * i as isize) as f32;
                     }
-                });
+                }
             }
             let mut sums = [fold.start; WIDTH];
             if let ([_], Kind::Sum | Kind::Max) = (&*output, fold.kind) {

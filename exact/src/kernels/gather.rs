@@ -128,12 +128,12 @@ impl Work for Part<'_> {
             };
             let from = self.data.as_ptr().wrapping_offset(at * gather.pitch + offsets[2]);
             let mut to = row.as_mut_ptr();
-            gather.row.runs(0, gather.length, |offset, stride, count| {
+            for run in gather.row.runs(0, gather.length) {
                 // SAFETY: called in the level's `Work`; the coordinate lies inside, as just checked, and the others do
                 // for the whole loop. The runs make up the row.
-                unsafe { copy_canonical::<S>(from.wrapping_offset(offset), stride, to, count) };
-                to = to.wrapping_add(count);
-            });
+                unsafe { copy_canonical::<S>(from.wrapping_offset(run.offset), run.stride, to, run.count) };
+                to = to.wrapping_add(run.count);
+            }
         }
     }
 }

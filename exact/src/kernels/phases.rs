@@ -22,7 +22,7 @@ use crate::definition::{Coordinate, Operation, Primitive, View, whole};
 /// The most phases, and the most combinations of remainders that are looked at.
 const PHASES: usize = 16;
 const COMBINATIONS: usize = 256;
-/// Elements that one task puts in their places.
+/// Elements of the output that one task puts in their places.
 const PART: usize = 1 << 15;
 
 /// A fold in phases.
@@ -55,8 +55,8 @@ impl Phases {
         let (deciding, factors) = match primitive.operation() {
             Operation::Sum(view) if view.outside == 0.0 => (view, None),
             Operation::ScatterAdd(indices, _, at) if !reaches(at, primitive, indices.outside) => (indices, None),
-            Operation::Contraction(a, b) if divides(a) && a.outside == 0.0 => (a, Some(1)),
-            Operation::Contraction(a, b) if divides(b) && b.outside == 0.0 && !divides(a) => (b, Some(0)),
+            Operation::Contraction(a, b) if undoes(a, b) => (a, Some(1)),
+            Operation::Contraction(a, b) if undoes(b, a) && !divides(a) => (b, Some(0)),
             _ => return None,
         };
         let loops = [primitive.output(), primitive.reduced()].concat();
@@ -105,21 +105,27 @@ impl Phases {
         {
             return whole.run(primitive, isa, pool, inputs, output);
         }
-        let output = Shared::new(output);
+        let mut parts = Vec::with_capacity(self.phases.len());
         for phase in &self.phases {
             let mut part = Scratch::new(phase.elements);
             match &phase.kernel {
                 Some(kernel) => kernel.run(isa, pool, inputs, &mut part)?,
                 None => part.fill(primitive.start()),
             }
-            let checked = self.factors.is_some();
-            pool.run(phase.elements.div_ceil(PART), |task| {
-                let first = task * PART;
-                let part = &part[first..phase.elements.min(first + PART)];
+            parts.push(part);
+        }
+        let checked = self.factors.is_some();
+        let tasks = output.len().div_ceil(PART);
+        let output = Shared::new(output);
+        // The same share of every phase lies about the same place of the output.
+        pool.run(tasks, |task| {
+            for (phase, part) in self.phases.iter().zip(&parts) {
+                let first = phase.elements * task / tasks;
+                let part = &part[first..phase.elements * (task + 1) / tasks];
                 let mut from = part.iter();
-                phase.places.runs(first, part.len(), |offset, stride, count| {
-                    for (i, value) in (0..count as isize).zip(&mut from) {
-                        let place = offset.wrapping_add(stride.wrapping_mul(i));
+                for run in phase.places.runs(first, part.len()) {
+                    for (i, value) in (0..run.count as isize).zip(&mut from) {
+                        let place = run.offset.wrapping_add(run.stride.wrapping_mul(i));
                         let value = if checked && value.to_bits() == (-0.0f32).to_bits() {
                             let read = |input: usize, offset: usize| inputs[input][offset];
                             primitive.element(place.cast_unsigned(), read)
@@ -129,9 +135,9 @@ impl Phases {
                         // SAFETY: places lie in the output, and no two elements of all phases have the same.
                         unsafe { *output.pointer().wrapping_offset(place) = value };
                     }
-                });
-            });
-        }
+                }
+            }
+        });
         Ok(())
     }
 }
@@ -198,6 +204,11 @@ impl Split {
 
 fn divides(view: &View) -> bool {
     view.coordinates.iter().any(|coordinate| coordinate.divisor != 1)
+}
+
+/// Whether steps at which `view` reads nothing may be left out where the elements of `other` are finite.
+fn undoes(view: &View, other: &View) -> bool {
+    divides(view) && view.outside == 0.0 && other.outside.is_finite()
 }
 
 /// Whether the coordinate may be `value`.

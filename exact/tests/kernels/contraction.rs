@@ -175,8 +175,9 @@ fn without_k_a_product_is_zero() {
 #[test]
 fn undone_strides_have_the_definitions_bits() {
     let (images, outputs, taps) = (40, 20, 3);
-    let undone = at(vec![1, -1, 0], 1, 2);
-    let operation = Operation::Contraction(view(&[outputs], vec![undone]), along(&[images, taps, 2], &[1, 2]));
+    let undone = view(&[outputs], vec![at(vec![1, -1, 0], 1, 2)]);
+    let weights = along(&[images, taps, 2], &[1, 2]);
+    let operation = Operation::Contraction(undone.clone(), weights.clone());
     let primitive = Primitive::new(vec![images], vec![taps, 2], operation).unwrap();
     let mut zeros = 0;
     for last in [1e-30, -1e-30, f32::INFINITY, f32::NAN] {
@@ -190,6 +191,13 @@ fn undone_strides_have_the_definitions_bits() {
         }
     }
     assert!(zeros > 0, "no element is −0");
+    // Neither where the weights end and something infinite lies outside.
+    let mut shifted = weights;
+    shifted.coordinates[0].offset = 1;
+    shifted.outside = f32::INFINITY;
+    let operation = Operation::Contraction(undone, shifted);
+    let primitive = Primitive::new(vec![images], vec![taps, 2], operation).unwrap();
+    check(&primitive, &[vec![1.0; outputs], vec![1.0; taps * 2]]);
 }
 
 proptest! {
