@@ -465,7 +465,10 @@ fn a_genesis_that_owes_more_than_there_is_is_refused() {
             "of commission",
         ),
         (Box::new(|g| g.distribution.dust = Dec::ONE), "distribution holds"),
-        (Box::new(|g| g.distribution.since.clear()), "0 that earn"),
+        (
+            Box::new(|g| g.distribution.since.clear()),
+            "0 delegations that earn, expected 3",
+        ),
         (Box::new(|g| g.distribution.rewards.clear()), "distribution holds"),
         (
             Box::new(|g| g.distribution.params.community_tax = dec("1.000000000000000001")),
@@ -477,7 +480,7 @@ fn a_genesis_that_owes_more_than_there_is_is_refused() {
         ),
         (
             Box::new(|g| g.staking.validators[0].validator.tokens = i64::MAX.to_string()),
-            "bonded pool",
+            "bonded_tokens_pool",
         ),
     ];
     for (bend, words) in bends {

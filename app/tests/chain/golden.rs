@@ -30,6 +30,7 @@ use crate::{
     grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
     registry::{leave_registry, update},
     staking::{delegate, undelegate},
+    staking_moves::{cancel_unbonding, edit, redelegate},
     support::*,
 };
 
@@ -150,6 +151,16 @@ fn the_app_hash_over_every_message() {
         ("other", any::pack(&withdraw("other", VALIDATOR))),
         ("other", any::pack(&withdraw_commission("other"))),
     ]);
+    story.block(vec![
+        ("other", any::pack(&redelegate("other", VALIDATOR, "other", TRAIN))),
+        ("other", any::pack(&undelegate("other", VALIDATOR, 2 * TRAIN))),
+        ("other", any::pack(&edit("other"))),
+    ]);
+    let began = story.chain.height();
+    story.block(vec![(
+        "other",
+        any::pack(&cancel_unbonding("other", VALIDATOR, TRAIN, began)),
+    )]);
     while story.chain.height() < 30 {
         story.block(Vec::new());
     }
@@ -179,8 +190,25 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("staking::BY_CONSENSUS", staking::BY_CONSENSUS.raw_key(&a)),
         ("staking::DELEGATIONS", staking::DELEGATIONS.raw_key(&(a, b))),
         ("staking::DELEGATORS", staking::DELEGATORS.raw_key(&(a, b))),
+        ("staking::RANK", staking::RANK.raw_key(&(u64::MAX - 7, a))),
         ("staking::UNBONDING", staking::UNBONDING.raw_key(&(a, b, 7))),
+        ("staking::UNBONDING_FROM", staking::UNBONDING_FROM.raw_key(&(b, 7))),
         ("staking::QUEUE", staking::QUEUE.raw_key(&(1_700_000_000, (a, b, 7)))),
+        (
+            "staking::REDELEGATIONS",
+            staking::REDELEGATIONS.raw_key(&(a, b, (a, 7))),
+        ),
+        ("staking::REDELEGATED_FROM", staking::REDELEGATED_FROM.raw_key(&(a, 7))),
+        (
+            "staking::REDELEGATION_QUEUE",
+            staking::REDELEGATION_QUEUE.raw_key(&(1_700_000_000, (a, b, (a, 7)))),
+        ),
+        (
+            "staking::VALIDATOR_QUEUE",
+            staking::VALIDATOR_QUEUE.raw_key(&(1_700_000_000, a)),
+        ),
+        ("staking::LAST_ID", staking::LAST_ID.raw_key()),
+        ("staking::HISTORY", staking::HISTORY.raw_key(&7)),
         ("staking::POWERS", staking::POWERS.raw_key(&a)),
         ("staking::PARAMS", staking::PARAMS.raw_key()),
         ("registry::NODES", registry::NODES.raw_key(&a)),
@@ -261,6 +289,7 @@ fn busy() -> Chain {
     chain.ok("late", &withdraw_to("late", "other"));
     chain.ok("late", &delegate("late", VALIDATOR, 7 * TRAIN));
     chain.ok("late", &undelegate("late", VALIDATOR, 2 * TRAIN));
+    chain.ok("late", &redelegate("late", VALIDATOR, "other", TRAIN));
     chain.ok("late", &register("late", Role::Worker, 100 * TRAIN));
     chain.ok("late", &leave_registry("late"));
     chain.ok("late", &submit("late", Vec::new(), 50 * TRAIN));
@@ -373,7 +402,7 @@ fn an_imported_chain_goes_on_as_the_exported_one() {
     assert_eq!(held(&chain, bank::ESCROW), 0);
     assert_eq!(
         (held(&chain, bank::NOT_BONDED_POOL), worth(&chain, "late")),
-        (0, CASH - 5 * TRAIN)
+        (11 * TRAIN, CASH - 5 * TRAIN)
     );
     assert_eq!(held(&chain, bank::GOV_DEPOSITS), 0);
 }

@@ -6,7 +6,7 @@
 //! | `job_life.rs` | how jobs end, and who is paid what |
 //! | `job_scores.rs` | who judges, whose score counts; checkpoints |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
-//! | `staking.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
+//! | `staking.rs`, `staking_moves.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
 //! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
@@ -28,5 +28,6 @@ mod proposals;
 mod registry;
 mod simulation;
 mod staking;
+mod staking_moves;
 mod support;
 mod upgrade;

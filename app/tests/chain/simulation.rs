@@ -10,6 +10,7 @@ use trainyard_modules::machine::{self, ante::Tx};
 use trainyard_proto::{
     any::{self, Any},
     coin::utrain,
+    cosmos::staking::v1beta1::MsgCancelUnbondingDelegation,
     job::{DataSplit, Job, JobSpec, JobState, RoundPhase},
     registry::Role,
 };
@@ -20,6 +21,7 @@ use crate::{
     grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
     registry::{leave_registry, update},
     staking::{delegate, undelegate},
+    staking_moves::{edit, redelegate},
     support::*,
 };
 
@@ -193,7 +195,7 @@ impl Simulation {
             }
             16..18 => any::pack(&leave_registry(who)),
             18..21 => any::pack(&delegate(who, to, amount)),
-            21..24 => any::pack(&undelegate(who, to, amount)),
+            21..24 => return self.stake(),
             24..25 => any::pack(&create_charging(who, amount)),
             25..29 => match self.random.below(6) {
                 0 => any::pack(&give(who, amount)),
@@ -274,6 +276,47 @@ impl Simulation {
                 (who, any::pack(&cancel_proposal(who, id)))
             }
             _ => (voter, any::pack(&vote_yes(voter, id))),
+        }
+    }
+
+    /// Stake that is there moves on, back, or round; or somebody's that is not.
+    fn stake(&mut self) -> (&'static str, Any) {
+        let (who, to) = (self.actor(), self.actor());
+        let none = (who, any::pack(&edit(who)));
+        if self.chain.app().last_block().is_none() {
+            return none;
+        }
+        let staking = self.chain.export().staking;
+        let amount = 1 + self.random.amount() / 50;
+        if self.random.percent(30) && !staking.unbonding.is_empty() {
+            let index = self.random.below(staking.unbonding.len() as u64);
+            let back = &staking.unbonding[usize::try_from(index).unwrap()];
+            let who = name_of(&back.delegator);
+            let message = MsgCancelUnbondingDelegation {
+                delegator_address: back.delegator.clone(),
+                validator_address: back.operator.clone(),
+                amount: Some(utrain(amount)),
+                creation_height: back.entry.creation_height,
+            };
+            return (who, any::pack(&message));
+        }
+        let all = staking.validators.iter();
+        let all: Vec<_> = all
+            .flat_map(|v| {
+                v.delegations
+                    .iter()
+                    .map(|(who, _)| (who, &v.validator.operator_address))
+            })
+            .collect();
+        let (delegator, operator) = self.random.pick(&all);
+        let who = name_of(delegator);
+        let (mut away, mut back) = (redelegate(who, to, to, amount), undelegate(who, to, amount));
+        away.validator_src_address.clone_from(operator);
+        back.validator_address.clone_from(operator);
+        match self.random.below(4) {
+            0 => none,
+            1 => (who, any::pack(&away)),
+            _ => (who, any::pack(&back)),
         }
     }
 

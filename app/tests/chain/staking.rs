@@ -17,13 +17,13 @@ use trainyard_proto::{
 
 use crate::support::{CASH, Case, all_ok, assert_all_refused, held, worth};
 
-const UNBONDING_SECONDS: u64 = 1_000;
+pub(crate) const UNBONDING_SECONDS: u64 = 1_000;
 
-fn chain() -> Chain {
+pub(crate) fn chain() -> Chain {
     builder().build()
 }
 
-fn builder() -> Builder {
+pub(crate) fn builder() -> Builder {
     Chain::builder()
         .validator(VALIDATOR, VALIDATOR_STAKE)
         .validator("second", 50 * TRAIN)
@@ -59,7 +59,7 @@ pub(crate) fn undelegate(from: &str, to: &str, amount: u64) -> MsgUndelegate {
     }
 }
 
-fn validator(chain: &Chain, name: &str) -> Validator {
+pub(crate) fn validator(chain: &Chain, name: &str) -> Validator {
     let request = QueryValidatorRequest {
         validator_addr: address(name).operator(),
     };
@@ -69,7 +69,7 @@ fn validator(chain: &Chain, name: &str) -> Validator {
     response.validator.unwrap()
 }
 
-fn delegated(chain: &Chain, from: &str, to: &str) -> Option<String> {
+pub(crate) fn delegated(chain: &Chain, from: &str, to: &str) -> Option<String> {
     let request = QueryDelegationRequest {
         delegator_addr: address(from).to_string(),
         validator_addr: address(to).operator(),
@@ -79,7 +79,7 @@ fn delegated(chain: &Chain, from: &str, to: &str) -> Option<String> {
     Some(response.ok()?.delegation_response?.balance?.amount)
 }
 
-fn unbonding(chain: &Chain, from: &str, to: &str) -> Vec<String> {
+pub(crate) fn unbonding(chain: &Chain, from: &str, to: &str) -> Vec<String> {
     let request = QueryUnbondingDelegationRequest {
         delegator_addr: address(from).to_string(),
         validator_addr: address(to).operator(),
@@ -94,7 +94,7 @@ fn unbonding(chain: &Chain, from: &str, to: &str) -> Vec<String> {
     entries.into_iter().map(|entry| entry.balance).collect()
 }
 
-fn power(chain: &Chain, name: &str) -> Option<i64> {
+pub(crate) fn power(chain: &Chain, name: &str) -> Option<i64> {
     chain.validators().get(consensus_key(name).as_slice()).copied()
 }
 
@@ -138,11 +138,15 @@ fn a_validator_joins_by_a_transaction_and_leaves_when_its_stake_does() {
     chain.skip_to(20);
     assert_eq!(power(&chain, "bob"), None);
     assert_eq!(chain.validator_updates(), [(consensus_key("bob").to_vec(), 0)]);
-    assert_eq!(validator(&chain, "bob").status(), BondStatus::Unbonded);
-    // And comes back.
+    let left = validator(&chain, "bob");
+    assert_eq!(
+        (left.status(), left.jailed, left.unbonding_height),
+        (BondStatus::Unbonding, true, 20)
+    );
+    // Its operator has nothing in it, so it stays away whoever else delegates to it.
     chain.ok("alice", &delegate("alice", "bob", 5 * TRAIN));
     chain.skip_to(30);
-    assert_eq!(power(&chain, "bob"), Some(5));
+    assert_eq!(power(&chain, "bob"), None);
 }
 
 #[test]
@@ -231,7 +235,7 @@ fn the_last_stake_cannot_leave() {
 }
 
 #[test]
-fn stake_in_pieces_below_one_unit_of_power_cannot_be_all_that_is_left() {
+fn the_last_set_stays_when_nobody_has_power_for_the_next() {
     let mut chain = Chain::builder()
         .validator("a", TRAIN)
         .validator("b", TRAIN)
@@ -239,11 +243,15 @@ fn stake_in_pieces_below_one_unit_of_power_cannot_be_all_that_is_left() {
         .epoch_blocks(5)
         .build();
     // 1.8 TRAIN remain in sum, and no validator has a whole one.
-    chain.ok("a", &undelegate("a", "a", TRAIN / 10));
-    let refused = chain.deliver("b", &undelegate("b", "b", TRAIN / 10));
-    assert_eq!(refused.failure(), ("staking", 100), "{refused:?}");
+    for name in ["a", "b"] {
+        chain.ok(name, &undelegate(name, name, TRAIN / 10));
+    }
     chain.skip_to(5);
-    assert_eq!((power(&chain, "a"), power(&chain, "b")), (None, Some(1)));
+    assert_eq!(chain.validator_updates(), []);
+    assert_eq!((power(&chain, "a"), power(&chain, "b")), (Some(1), Some(1)));
+    chain.ok("alice", &delegate("alice", "a", TRAIN));
+    chain.skip_to(10);
+    assert_eq!((power(&chain, "a"), power(&chain, "b")), (Some(1), None));
 }
 
 #[test]

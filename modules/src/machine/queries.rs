@@ -98,6 +98,19 @@ static QUERIES: &[(&str, Answer)] = &[
         "/cosmos.staking.v1beta1.Query/DelegatorDelegations",
         staking::query_delegator_delegations
     ),
+    answer!(
+        "/cosmos.staking.v1beta1.Query/DelegatorUnbondingDelegations",
+        staking::query_delegator_unbonding
+    ),
+    answer!("/cosmos.staking.v1beta1.Query/HistoricalInfo", staking::query_history),
+    answer!(
+        "/cosmos.staking.v1beta1.Query/Redelegations",
+        staking::query_redelegations
+    ),
+    answer!(
+        "/cosmos.staking.v1beta1.Query/ValidatorDelegations",
+        staking::query_validator_delegations
+    ),
     answer!("/cosmos.staking.v1beta1.Query/Params", staking::query_params),
     answer!("/cosmos.staking.v1beta1.Query/Pool", staking::query_pool),
     answer!(

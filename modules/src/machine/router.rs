@@ -12,7 +12,10 @@ use trainyard_proto::{
         },
         feegrant::v1beta1::{MsgGrantAllowance, MsgRevokeAllowance},
         gov::v1::{self as gov, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted},
-        staking::v1beta1::{self as staking, MsgCreateValidator, MsgDelegate, MsgUndelegate},
+        staking::v1beta1::{
+            self as staking, MsgBeginRedelegate, MsgCancelUnbondingDelegation, MsgCreateValidator, MsgDelegate,
+            MsgEditValidator, MsgUndelegate,
+        },
         upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade},
     },
     job::{
@@ -53,8 +56,11 @@ static ROUTES: &[Route] = &[
     route::<MsgSetWithdrawAddress>(),
     route::<MsgFundCommunityPool>(),
     route::<MsgCreateValidator>(),
+    route::<MsgEditValidator>(),
     route::<MsgDelegate>(),
     route::<MsgUndelegate>(),
+    route::<MsgCancelUnbondingDelegation>(),
+    route::<MsgBeginRedelegate>(),
     route::<staking::MsgUpdateParams>(),
     route::<distribution::MsgUpdateParams>(),
     route::<MsgCommunityPoolSpend>(),

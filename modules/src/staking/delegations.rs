@@ -4,21 +4,24 @@ use trainyard_proto::{
     address::Address,
     coin,
     cosmos::staking::v1beta1::{
-        MsgDelegate, MsgDelegateResponse, MsgUndelegate, MsgUndelegateResponse, UnbondingDelegationEntry,
+        BondStatus, MsgCancelUnbondingDelegation, MsgCancelUnbondingDelegationResponse, MsgDelegate,
+        MsgDelegateResponse, MsgUndelegate, MsgUndelegateResponse, UnbondingDelegationEntry, Validator,
     },
     dec::Dec,
 };
 
 use super::{
-    DELEGATIONS, DELEGATORS, PARAMS, QUEUE, StakingError, UNBONDING, VALIDATORS, delegation, positive, set_stake,
-    shares, timestamp, tokens, validator, worth,
+    DELEGATIONS, DELEGATORS, PARAMS, POWER_REDUCTION, QUEUE, StakingError, UNBONDING, UNBONDING_FROM, UnbondingKey,
+    delegation, forget_if_empty, next_id, pool_of, positive, self_delegation, set_stake, shares, store, tokens,
+    validator, worth,
 };
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Event, Handler},
+    context::{Ctx, Event, Handler, timestamp, unix_seconds, whole_seconds},
     distribution,
     error::Error,
     page,
+    state::State,
 };
 
 /// Settles a delegation and gives it another number of shares.
@@ -33,13 +36,20 @@ fn set_shares(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, from
     DELEGATORS.set(ctx.state, &(operator, delegator), &true)
 }
 
-/// Moves `amount` utrain of `delegator` under a validator; returns the shares issued for it, rounded down.
+/// Moves `amount` utrain of `delegator` under a validator; returns the shares issued for it.
 pub(super) fn delegate(
     ctx: &mut Ctx<'_, '_>,
     delegator: Address,
     operator: Address,
     amount: u64,
 ) -> Result<Dec, Error> {
+    let pool = pool_of(&validator(ctx.state, &operator)?);
+    transfer(ctx, delegator, pool, amount)?;
+    issue(ctx, delegator, operator, amount)
+}
+
+/// Adds `amount` utrain, which the caller has moved, to a validator and a delegation; returns the shares issued, rounded down.
+pub(super) fn issue(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, amount: u64) -> Result<Dec, Error> {
     let mut validator = validator(ctx.state, &operator)?;
     let (held, all) = (tokens(&validator)?, shares(&validator)?);
     let issued = if all.is_zero() {
@@ -51,7 +61,6 @@ pub(super) fn delegate(
     let (Some(issued), Some(sum)) = (issued.filter(|issued| !issued.is_zero()), sum) else {
         return Err(StakingError::WorthlessShares(operator.operator(), amount).into());
     };
-    transfer(ctx, delegator, Address::of_module(bank::BONDED_POOL), amount)?;
     let before = delegation(ctx.state, &delegator, &operator)?;
     let after = before
         .checked_add(issued)
@@ -59,12 +68,13 @@ pub(super) fn delegate(
     set_shares(ctx, delegator, operator, before, after)?;
     // Tokens are what exists: below the supply, which is below i64::MAX.
     set_stake(&mut validator, held.saturating_add(amount), sum);
-    VALIDATORS.set(ctx.state, &operator, &validator)?;
+    store(ctx.state, &operator, &validator)?;
     Ok(issued)
 }
 
-/// Takes `amount` utrain off a delegation and its validator; the money is then the caller's to move.
-fn unbond(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, amount: u64) -> Result<(), Error> {
+/// Takes `amount` utrain off a delegation and its validator; the money is then the caller's to move. An operator that goes
+/// below what it promised to delegate to itself is jailed.
+pub(super) fn unbond(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, amount: u64) -> Result<(), Error> {
     let mut validator = validator(ctx.state, &operator)?;
     let (held, all) = (tokens(&validator)?, shares(&validator)?);
     let own = delegation(ctx.state, &delegator, &operator)?;
@@ -87,7 +97,34 @@ fn unbond(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, amount: 
     };
     set_shares(ctx, delegator, operator, own, own.saturating_sub(cost))?;
     set_stake(&mut validator, held.saturating_sub(amount), all.saturating_sub(cost));
-    VALIDATORS.set(ctx.state, &operator, &validator)
+    if delegator == operator && validator.status() != BondStatus::Unbonded {
+        let (own, least) = self_delegation(ctx.state, &operator, &validator)?;
+        validator.jailed |= own < least;
+    }
+    store(ctx.state, &operator, &validator)
+}
+
+/// CometBFT stops when a validator set becomes empty, so the last unit of power cannot leave the bonded pool.
+pub(super) fn keep_power(ctx: &mut Ctx<'_, '_>, from: &Validator, amount: u64) -> Result<(), Error> {
+    let bonded = bank::balance(ctx.state, &Address::of_module(bank::BONDED_POOL))?;
+    if from.status() == BondStatus::Bonded && bonded.saturating_sub(amount) < POWER_REDUCTION {
+        return Err(StakingError::LastPower(amount).into());
+    }
+    Ok(())
+}
+
+/// When stake taken from a validator now is free, and the height from which on it answers for the validator; `None` when it
+/// is free at once.
+pub(super) fn wait(ctx: &mut Ctx<'_, '_>, from: &Validator) -> Result<Option<(u64, i64)>, Error> {
+    Ok(match from.status() {
+        BondStatus::Bonded => {
+            let seconds = whole_seconds(PARAMS.get(ctx.state)?.unbonding_time.as_ref());
+            let height = i64::try_from(ctx.block.height).unwrap_or(i64::MAX);
+            Some((ctx.block.time.saturating_add(seconds), height))
+        }
+        BondStatus::Unbonding => Some((unix_seconds(from.unbonding_time.as_ref()), from.unbonding_height)),
+        _ => None,
+    })
 }
 
 impl Handler for MsgDelegate {
@@ -134,48 +171,23 @@ impl Handler for MsgUndelegate {
         let need = positive(self.amount.as_ref())?;
         let delegator = self.signer()?;
         let operator = Address::parse_operator(&self.validator_address)?;
+        let from = validator(ctx.state, &operator)?;
+        keep_power(ctx, &from, need)?;
         unbond(ctx, delegator, operator, need)?;
-        // CometBFT stops when a validator set becomes empty, so the last stake cannot leave.
-        let params = PARAMS.get(ctx.state)?;
-        if super::block::total_power(ctx.state, &params)? == 0 {
-            return Err(StakingError::LastPower(need).into());
-        }
-        let entries = UNBONDING.under(ctx.state, &(delegator, operator), page::MAX_LIMIT)?;
-        if entries.len() >= usize::try_from(params.max_entries).unwrap_or(usize::MAX) {
-            let (found, max) = (entries.len(), params.max_entries);
-            let validator = operator.operator();
-            return Err(StakingError::TooManyEntries {
-                delegator,
-                validator,
-                found,
-                max,
+        let completion_time = match wait(ctx, &from)? {
+            Some((completes, began)) => {
+                queue(ctx, delegator, operator, need, completes, began)?;
+                if from.status() == BondStatus::Bonded {
+                    transfer(ctx, pool_of(&from), Address::of_module(bank::NOT_BONDED_POOL), need)?;
+                }
+                timestamp(completes)
             }
-            .into());
-        }
-        let wait = params
-            .unbonding_time
-            .map_or(0, |d| u64::try_from(d.seconds).unwrap_or(0));
-        let completes = ctx.block.time.saturating_add(wait);
-        let key = (delegator, operator, ctx.block.height);
-        let so_far = UNBONDING
-            .get(ctx.state, &key)?
-            .map_or(Ok(0), |entry| coin::parse_amount(&entry.balance))?;
-        let balance = so_far.saturating_add(need).to_string();
-        let completion_time = timestamp(completes);
-        let entry = UnbondingDelegationEntry {
-            creation_height: i64::try_from(ctx.block.height).unwrap_or(i64::MAX),
-            completion_time: Some(completion_time),
-            initial_balance: balance.clone(),
-            balance,
-            ..Default::default()
+            None => {
+                transfer(ctx, pool_of(&from), delegator, need)?;
+                forget_if_empty(ctx, operator)?;
+                timestamp(ctx.block.time)
+            }
         };
-        UNBONDING.set(ctx.state, &key, &entry)?;
-        QUEUE.set(ctx.state, &(completes, key), &true)?;
-        let (bonded, not_bonded) = (
-            Address::of_module(bank::BONDED_POOL),
-            Address::of_module(bank::NOT_BONDED_POOL),
-        );
-        transfer(ctx, bonded, not_bonded, need)?;
         ctx.emit(
             Event::new("unbond")
                 .with("validator", &self.validator_address)
@@ -187,5 +199,130 @@ impl Handler for MsgUndelegate {
             completion_time: Some(completion_time),
             amount: Some(coin::utrain(need)),
         })
+    }
+}
+
+/// Puts money on its way back. What leaves at one height and arrives at one time is one entry.
+fn queue(
+    ctx: &mut Ctx<'_, '_>,
+    delegator: Address,
+    operator: Address,
+    amount: u64,
+    completes: u64,
+    began: i64,
+) -> Result<(), Error> {
+    let entries = UNBONDING.under(ctx.state, &(delegator, operator), page::MAX_LIMIT)?;
+    let found = entries.len();
+    let completion_time = Some(timestamp(completes));
+    let same =
+        |entry: &UnbondingDelegationEntry| entry.creation_height == began && entry.completion_time == completion_time;
+    if let Some((key, mut entry)) = entries.into_iter().find(|(_, entry)| same(entry)) {
+        let add = |text: &str| Ok::<_, Error>(coin::parse_amount(text)?.saturating_add(amount).to_string());
+        entry.initial_balance = add(&entry.initial_balance)?;
+        entry.balance = add(&entry.balance)?;
+        return UNBONDING.set(ctx.state, &key, &entry);
+    }
+    let max = PARAMS.get(ctx.state)?.max_entries;
+    if found >= usize::try_from(max).unwrap_or(usize::MAX) {
+        let validator = operator.operator();
+        return Err(StakingError::TooManyEntries {
+            delegator,
+            validator,
+            found,
+            max,
+        }
+        .into());
+    }
+    let id = next_id(ctx.state)?;
+    let entry = UnbondingDelegationEntry {
+        creation_height: began,
+        completion_time,
+        initial_balance: amount.to_string(),
+        balance: amount.to_string(),
+        unbonding_id: id,
+        ..Default::default()
+    };
+    put_unbonding(ctx.state, (delegator, operator, id), &entry)
+}
+
+/// Writes a new entry with its index and its place in the queue.
+pub(super) fn put_unbonding(
+    state: &mut State<'_>,
+    key: UnbondingKey,
+    entry: &UnbondingDelegationEntry,
+) -> Result<(), Error> {
+    UNBONDING.set(state, &key, entry)?;
+    UNBONDING_FROM.set(state, &(key.1, key.2), &key.0.0.to_vec())?;
+    QUEUE.set(state, &(unix_seconds(entry.completion_time.as_ref()), key), &true)
+}
+
+/// Removes an entry with its index and its place in the queue.
+pub(super) fn remove_unbonding(
+    state: &mut State<'_>,
+    key: UnbondingKey,
+    entry: &UnbondingDelegationEntry,
+) -> Result<(), Error> {
+    UNBONDING.remove(state, &key)?;
+    UNBONDING_FROM.remove(state, &(key.1, key.2))?;
+    QUEUE.remove(state, &(unix_seconds(entry.completion_time.as_ref()), key))
+}
+
+impl Handler for MsgCancelUnbondingDelegation {
+    type Response = MsgCancelUnbondingDelegationResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.delegator_address.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        Address::parse_operator(&self.validator_address)?;
+        positive(self.amount.as_ref()).map(drop)
+    }
+
+    /// What is on its way back, and was not slashed meanwhile, goes back to its validator.
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgCancelUnbondingDelegationResponse, Error> {
+        let need = positive(self.amount.as_ref())?;
+        let delegator = self.signer()?;
+        let operator = Address::parse_operator(&self.validator_address)?;
+        let to = validator(ctx.state, &operator)?;
+        if to.jailed {
+            return Err(StakingError::Jailed(self.validator_address.clone()).into());
+        }
+        let entries = UNBONDING.under(ctx.state, &(delegator, operator), page::MAX_LIMIT)?;
+        let now = ctx.block.time;
+        let entry = entries.into_iter().find(|(_, entry)| {
+            entry.creation_height == self.creation_height && unix_seconds(entry.completion_time.as_ref()) > now
+        });
+        let Some((key, mut entry)) = entry else {
+            let (validator, height) = (self.validator_address.clone(), self.creation_height);
+            return Err(StakingError::NoUnbonding {
+                delegator,
+                validator,
+                height,
+            }
+            .into());
+        };
+        let have = coin::parse_amount(&entry.balance)?;
+        let Some(left) = have.checked_sub(need) else {
+            return Err(StakingError::NotEnoughUnbonding { have, need }.into());
+        };
+        if left == 0 {
+            remove_unbonding(ctx.state, key, &entry)?;
+        } else {
+            entry.balance = left.to_string();
+            UNBONDING.set(ctx.state, &key, &entry)?;
+        }
+        if to.status() == BondStatus::Bonded {
+            transfer(ctx, Address::of_module(bank::NOT_BONDED_POOL), pool_of(&to), need)?;
+        }
+        issue(ctx, delegator, operator, need)?;
+        ctx.emit(
+            Event::new("cancel_unbonding_delegation")
+                .with("amount", format!("{need}{}", coin::DENOM))
+                .with("validator", &self.validator_address)
+                .with("delegator", delegator)
+                .with("creation_height", self.creation_height),
+        );
+        Ok(MsgCancelUnbondingDelegationResponse {})
     }
 }

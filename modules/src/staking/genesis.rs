@@ -1,18 +1,20 @@
-//! Stake at genesis. Money of delegations and of the unbonding queue lies in the pools' balances (bank).
+//! Stake at genesis. Its money lies in the pools' balances (bank); history is not carried over.
 
 use serde::{Deserialize, Serialize};
 use trainyard_proto::{
     address::Address,
     coin::DENOM,
-    cosmos::staking::v1beta1::{Params, UnbondingDelegationEntry, Validator},
+    cosmos::staking::v1beta1::{BondStatus, Params, RedelegationEntry, UnbondingDelegationEntry, Validator},
     dec::Dec,
     tendermint_proto::google::protobuf::Duration,
 };
 
 use super::{
-    BY_CONSENSUS, DELEGATIONS, DELEGATORS, PARAMS, POWERS, QUEUE, UNBONDING, VALIDATORS, consensus_key, delegation,
+    BY_CONSENSUS, DELEGATIONS, DELEGATORS, LAST_ID, PARAMS, POWERS, REDELEGATIONS, UNBONDING, VALIDATOR_QUEUE,
+    VALIDATORS, consensus_key, delegation, delegations::put_unbonding, redelegations::put_redelegation, store,
 };
 use crate::{
+    context::unix_seconds,
     error::{Error, SdkError},
     state::State,
 };
@@ -29,20 +31,30 @@ pub struct ValidatorGenesis {
     pub power: u64,
 }
 
-/// An entry of the unbonding queue.
+/// Money on its way back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnbondingGenesis {
-    /// Unix seconds.
-    pub completes_at: u64,
     /// Who gets the money.
     pub delegator: String,
     /// From which validator.
     pub operator: String,
-    /// Height at which it began.
-    pub height: u64,
     /// The entry.
     pub entry: UnbondingDelegationEntry,
+}
+
+/// Stake that still answers for the validator that it left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedelegationGenesis {
+    /// Whose stake.
+    pub delegator: String,
+    /// The validator it left.
+    pub source: String,
+    /// The validator it went to.
+    pub destination: String,
+    /// The entry.
+    pub entry: RedelegationEntry,
 }
 
 /// Stake at genesis. New chains leave the lists empty and bring validators as signed transactions (gentx).
@@ -55,6 +67,10 @@ pub struct Genesis {
     pub validators: Vec<ValidatorGenesis>,
     /// The unbonding queue.
     pub unbonding: Vec<UnbondingGenesis>,
+    /// Redelegations.
+    pub redelegations: Vec<RedelegationGenesis>,
+    /// Id of the last unbonding entry or redelegation.
+    pub last_id: u64,
 }
 
 impl Default for Genesis {
@@ -63,6 +79,8 @@ impl Default for Genesis {
             params: default_params(),
             validators: Vec::new(),
             unbonding: Vec::new(),
+            redelegations: Vec::new(),
+            last_id: 0,
         }
     }
 }
@@ -88,7 +106,7 @@ pub(crate) fn check_params(params: &Params) -> Result<(), Error> {
         unbonding_time,
         max_validators,
         max_entries,
-        historical_entries: _,
+        historical_entries,
         bond_denom,
         min_commission_rate,
     } = params;
@@ -102,6 +120,11 @@ pub(crate) fn check_params(params: &Params) -> Result<(), Error> {
     if !(1..=1000).contains(max_validators) {
         return bad(format!(
             "staking max_validators is {max_validators}, expected 1 to 1000"
+        ));
+    }
+    if *historical_entries > 10_000 {
+        return bad(format!(
+            "staking historical_entries is {historical_entries}, expected at most 10000"
         ));
     }
     if !(1..=100).contains(max_entries) {
@@ -133,8 +156,19 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
     {
         let operator = Address::parse_operator(&validator.operator_address)?;
         let consensus = Address::of_consensus_key(&consensus_key(validator.consensus_pubkey.as_ref())?);
-        VALIDATORS.set(state, &operator, validator)?;
+        if VALIDATORS.get(state, &operator)?.is_some() || BY_CONSENSUS.get(state, &consensus)?.is_some() {
+            let log = format!(
+                "genesis lists validator {} or its consensus key twice",
+                operator.operator()
+            );
+            return Err(SdkError::InvalidRequest(log).into());
+        }
+        store(state, &operator, validator)?;
         BY_CONSENSUS.set(state, &consensus, &operator.0.to_vec())?;
+        if validator.status() == BondStatus::Unbonding {
+            let time = unix_seconds(validator.unbonding_time.as_ref());
+            VALIDATOR_QUEUE.set(state, &(time, operator), &true)?;
+        }
         if *power > 0 {
             POWERS.set(state, &operator, power)?;
         }
@@ -144,17 +178,40 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
             DELEGATORS.set(state, &(operator, delegator), &true)?;
         }
     }
+    LAST_ID.set(state, &genesis.last_id)?;
     for UnbondingGenesis {
-        completes_at,
         delegator,
         operator,
-        height,
         entry,
     } in &genesis.unbonding
     {
-        let key = (delegator.parse()?, Address::parse_operator(operator)?, *height);
-        UNBONDING.set(state, &key, entry)?;
-        QUEUE.set(state, &(*completes_at, key), &true)?;
+        check_id(entry.unbonding_id, genesis.last_id)?;
+        let key = (
+            delegator.parse()?,
+            Address::parse_operator(operator)?,
+            entry.unbonding_id,
+        );
+        put_unbonding(state, key, entry)?;
+    }
+    for RedelegationGenesis {
+        delegator,
+        source,
+        destination,
+        entry,
+    } in &genesis.redelegations
+    {
+        check_id(entry.unbonding_id, genesis.last_id)?;
+        let (source, destination) = (Address::parse_operator(source)?, Address::parse_operator(destination)?);
+        let key = (delegator.parse()?, destination, (source, entry.unbonding_id));
+        put_redelegation(state, key, entry)?;
+    }
+    Ok(())
+}
+
+fn check_id(id: u64, last: u64) -> Result<(), Error> {
+    if id > last {
+        let log = format!("genesis has an entry with the id {id}, its last_id is {last}");
+        return Err(SdkError::InvalidRequest(log).into());
     }
     Ok(())
 }
@@ -176,23 +233,26 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
             power: POWERS.get(state, &operator)?.unwrap_or(0),
         });
     }
-    let mut unbonding = Vec::new();
-    for ((completes_at, key), _) in QUEUE.all(state)? {
-        let (delegator, operator, height) = (key.0.to_string(), key.1.operator(), key.2);
-        let entry = UNBONDING
-            .get(state, &key)?
-            .ok_or_else(|| Error::fatal("a queued unbonding has no entry"))?;
-        unbonding.push(UnbondingGenesis {
-            completes_at,
-            delegator,
-            operator,
-            height,
-            entry,
-        });
-    }
+    let unbonding = UNBONDING.all(state)?.into_iter();
+    let redelegations = REDELEGATIONS.all(state)?.into_iter();
     Ok(Genesis {
         params: PARAMS.get(state)?,
         validators,
-        unbonding,
+        unbonding: unbonding
+            .map(|((delegator, operator, _), entry)| UnbondingGenesis {
+                delegator: delegator.to_string(),
+                operator: operator.operator(),
+                entry,
+            })
+            .collect(),
+        redelegations: redelegations
+            .map(|((delegator, destination, (source, _)), entry)| RedelegationGenesis {
+                delegator: delegator.to_string(),
+                source: source.operator(),
+                destination: destination.operator(),
+                entry,
+            })
+            .collect(),
+        last_id: LAST_ID.get(state)?,
     })
 }

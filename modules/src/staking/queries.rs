@@ -5,15 +5,21 @@ use trainyard_proto::{
     coin::utrain,
     cosmos::staking::v1beta1::{
         Delegation, DelegationResponse, Pool, QueryDelegationRequest, QueryDelegationResponse,
-        QueryDelegatorDelegationsRequest, QueryDelegatorDelegationsResponse, QueryParamsRequest, QueryParamsResponse,
-        QueryPoolRequest, QueryPoolResponse, QueryUnbondingDelegationRequest, QueryUnbondingDelegationResponse,
-        QueryValidatorRequest, QueryValidatorResponse, QueryValidatorsRequest, QueryValidatorsResponse,
-        UnbondingDelegation,
+        QueryDelegatorDelegationsRequest, QueryDelegatorDelegationsResponse, QueryDelegatorUnbondingDelegationsRequest,
+        QueryDelegatorUnbondingDelegationsResponse, QueryHistoricalInfoRequest, QueryHistoricalInfoResponse,
+        QueryParamsRequest, QueryParamsResponse, QueryPoolRequest, QueryPoolResponse, QueryRedelegationsRequest,
+        QueryRedelegationsResponse, QueryUnbondingDelegationRequest, QueryUnbondingDelegationResponse,
+        QueryValidatorDelegationsRequest, QueryValidatorDelegationsResponse, QueryValidatorRequest,
+        QueryValidatorResponse, QueryValidatorsRequest, QueryValidatorsResponse, Redelegation,
+        RedelegationEntryResponse, RedelegationResponse, UnbondingDelegation,
     },
     dec::Dec,
 };
 
-use super::{DELEGATIONS, PARAMS, StakingError, UNBONDING, VALIDATORS, validator, worth};
+use super::{
+    DELEGATIONS, DELEGATORS, HISTORY, PARAMS, REDELEGATIONS, StakingError, UNBONDING, VALIDATORS, delegation, shares,
+    validator, worth,
+};
 use crate::{
     bank,
     error::{Error, SdkError},
@@ -154,5 +160,115 @@ pub fn query_pool(state: &mut State<'_>, _: QueryPoolRequest) -> Result<QueryPoo
             bonded_tokens: pool(bank::BONDED_POOL)?.to_string(),
             not_bonded_tokens: pool(bank::NOT_BONDED_POOL)?.to_string(),
         }),
+    })
+}
+
+/// `/cosmos.staking.v1beta1.Query/ValidatorDelegations`.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_validator_delegations(
+    state: &mut State<'_>,
+    request: QueryValidatorDelegationsRequest,
+) -> Result<QueryValidatorDelegationsResponse, Error> {
+    let operator = Address::parse_operator(&request.validator_addr)?;
+    let found = page::under(
+        state,
+        &DELEGATORS,
+        &operator,
+        request.pagination.as_ref(),
+        |(_, delegator), _| Some(*delegator),
+    );
+    let (delegators, pagination) = found?;
+    let mut delegation_responses = Vec::new();
+    for delegator in delegators {
+        let shares = delegation(state, &delegator, &operator)?;
+        delegation_responses.push(response(state, delegator, operator, shares)?);
+    }
+    Ok(QueryValidatorDelegationsResponse {
+        delegation_responses,
+        pagination,
+    })
+}
+
+/// `/cosmos.staking.v1beta1.Query/DelegatorUnbondingDelegations`, all on one page.
+///
+/// # Errors
+/// The address is none.
+pub fn query_delegator_unbonding(
+    state: &mut State<'_>,
+    request: QueryDelegatorUnbondingDelegationsRequest,
+) -> Result<QueryDelegatorUnbondingDelegationsResponse, Error> {
+    let delegator: Address = request.delegator_addr.parse()?;
+    let mut unbonding_responses: Vec<UnbondingDelegation> = Vec::new();
+    for ((_, operator, _), entry) in UNBONDING.under(state, &delegator, page::MAX_LIMIT)? {
+        let validator_address = operator.operator();
+        match unbonding_responses.last_mut() {
+            Some(last) if last.validator_address == validator_address => last.entries.push(entry),
+            _ => unbonding_responses.push(UnbondingDelegation {
+                delegator_address: delegator.to_string(),
+                validator_address,
+                entries: vec![entry],
+            }),
+        }
+    }
+    Ok(QueryDelegatorUnbondingDelegationsResponse {
+        unbonding_responses,
+        pagination: Some(Default::default()),
+    })
+}
+
+/// `/cosmos.staking.v1beta1.Query/Redelegations` of a delegator, all on one page; source and destination may be left out.
+///
+/// # Errors
+/// An address is none.
+pub fn query_redelegations(
+    state: &mut State<'_>,
+    request: QueryRedelegationsRequest,
+) -> Result<QueryRedelegationsResponse, Error> {
+    let delegator: Address = request.delegator_addr.parse()?;
+    let wanted = |text: &str, found: &str| text.is_empty() || text == found;
+    let mut redelegation_responses = Vec::new();
+    for ((_, to, (from, _)), entry) in REDELEGATIONS.under(state, &delegator, page::MAX_LIMIT)? {
+        let (source, destination) = (from.operator(), to.operator());
+        if !wanted(&request.src_validator_addr, &source) || !wanted(&request.dst_validator_addr, &destination) {
+            continue;
+        }
+        let issued = Dec::from_atomics(&entry.shares_dst).map_err(|e| Error::fatal(e.to_string()))?;
+        let to = VALIDATORS.get(state, &to)?;
+        // What was issued may be more than the destination still has.
+        let all = to.as_ref().map_or(Ok(Dec::ZERO), shares)?;
+        let balance = to.map_or(Ok(0), |to| worth(&to, issued.min(all)))?;
+        redelegation_responses.push(RedelegationResponse {
+            redelegation: Some(Redelegation {
+                delegator_address: delegator.to_string(),
+                validator_src_address: source,
+                validator_dst_address: destination,
+                entries: Vec::new(),
+            }),
+            entries: vec![RedelegationEntryResponse {
+                redelegation_entry: Some(entry),
+                balance: balance.to_string(),
+            }],
+        });
+    }
+    Ok(QueryRedelegationsResponse {
+        redelegation_responses,
+        pagination: Some(Default::default()),
+    })
+}
+
+/// `/cosmos.staking.v1beta1.Query/HistoricalInfo`.
+///
+/// # Errors
+/// Nothing is kept of that height.
+pub fn query_history(
+    state: &mut State<'_>,
+    request: QueryHistoricalInfoRequest,
+) -> Result<QueryHistoricalInfoResponse, Error> {
+    let height = u64::try_from(request.height).unwrap_or(0);
+    let hist = HISTORY.get(state, &height)?;
+    Ok(QueryHistoricalInfoResponse {
+        hist: Some(hist.ok_or(StakingError::NoHistory(request.height))?),
     })
 }
