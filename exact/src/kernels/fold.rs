@@ -192,7 +192,8 @@ impl Work for Part<'_> {
         let packed_steps: [isize; BLOCK] = std::array::from_fn(|k| (k * width) as isize);
         let mut tables = [[0; BLOCK]; 3];
         let mut panels = [Panel::default(), Panel::default()];
-        let mut coordinates = [0.0f32; WIDTH];
+        let mut coordinates = [fold.coordinate.base as f32; WIDTH];
+        let follows = fold.kind == Kind::Scatter && !fold.coordinate.constant();
         for (i, output) in self.output.chunks_mut(width).enumerate() {
             let index = self.first + i * width;
             for (panel, walk) in panels.iter_mut().zip(&fold.walks) {
@@ -209,11 +210,11 @@ impl Work for Part<'_> {
                     lane += count;
                 }
             }
-            if fold.kind == Kind::Scatter {
+            if follows {
                 let mut to = coordinates.iter_mut();
                 for run in fold.coordinate.runs(index, output.len()) {
                     for (i, to) in (0..run.count).zip(&mut to) {
-                        *to = (run.offset + run.stride * i as isize) as f32;
+                        *to = run.offset.wrapping_add(run.stride.wrapping_mul(i as isize)) as f32;
                     }
                 }
             }
