@@ -87,11 +87,11 @@ pub fn inference(graph: &Graph, batch: usize) -> Result<Program, LowerError> {
     Ok(lowering.builder.finish(vec![(Role::Result, result)])?)
 }
 
-/// What the loss is taken of: a cross-entropy normalises by itself, so a last `Softmax` is left out.
+/// What the loss is taken of: a cross-entropy normalises each row by itself, so a last `Softmax` of the rows is left out.
 fn logits<'a>(graph: &'a Graph, task: &Task) -> &'a Source {
     if let (Loss::CrossEntropy, Source::Node(index)) = (task.loss, &graph.output)
         && let Some(node) = graph.nodes.get(*index)
-        && matches!(node.op, Op::Softmax { .. })
+        && matches!(node.op, Op::Softmax { axis } if axis + 1 == graph.output_shape.len())
         && let Some(operand) = node.inputs.first()
     {
         return operand;

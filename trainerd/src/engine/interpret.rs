@@ -228,7 +228,8 @@ fn average_pool(x: &Tensor, window: &Window, count_include_pad: bool) -> Result<
         x.f_avg_pool2d(long(window.kernel), long(window.strides), pads, false, include, None)
     };
     let (image, pads) = padded(x, window, 0.0, true)?;
-    if count_include_pad || pads == long(window.pads_begin) {
+    let native = (long(window.pads_begin), long(window.pads_end)) == (pads, pads);
+    if count_include_pad || native {
         return Ok(mean(&image, pads, count_include_pad)?);
     }
     // The share of each window that is no padding.

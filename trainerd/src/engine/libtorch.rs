@@ -49,9 +49,10 @@ impl LibTorch {
             Device::Cuda(index) if (index as i64) < tch::Cuda::device_count() => tch::Device::Cuda(index),
             Device::Cuda(index) => return Err(EngineError::NoGpu(index, tch::Cuda::device_count())),
         };
+        let last = graph.output_shape.len().saturating_sub(1);
         let logits = match (&graph.output, task.loss) {
             (Source::Node(index), Loss::CrossEntropy) => match graph.nodes.get(*index) {
-                Some(node) if matches!(node.op, Op::Softmax { .. }) => node.inputs.first().cloned(),
+                Some(node) if node.op == Op::Softmax { axis: last } => node.inputs.first().cloned(),
                 _ => None,
             },
             _ => None,

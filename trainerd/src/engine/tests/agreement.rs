@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use trainyard_exact::model::{ResNetSpec, TransformerSpec, resnet, transformer};
 use trainyard_exact::onnx::{Limits, decode};
 use trainyard_exact::task::{Decay, Schedule};
 use trainyard_exact::weights_file::{self, from_safetensors};
@@ -302,5 +303,34 @@ fn exports_of_pytorch_train_as_on_libtorch() {
                 "{network}_{export}: {found:?}"
             );
         }
+    }
+}
+
+#[test]
+fn built_in_models_train_as_on_libtorch() {
+    let small = ResNetSpec {
+        sample: [3, 8, 8],
+        widths: vec![4, 6],
+        ..ResNetSpec::default()
+    };
+    let graph = decode(&resnet(&small).unwrap(), &Limits::default()).unwrap();
+    let task = Task::new(Loss::CrossEntropy, PLAIN);
+    let found = grade(&graph, task);
+    assert!(found[0] < 5e-6 && found[1] < 5e-6 && found[2] < 1e-4, "{found:?}");
+    for causal in [true, false] {
+        let small = TransformerSpec {
+            vocabulary: 11,
+            context: 5,
+            width: 12,
+            heads: 3,
+            layers: 2,
+            causal,
+            seed: 0,
+        };
+        let graph = decode(&transformer(&small).unwrap(), &Limits::default()).unwrap();
+        let tokens: Vec<f32> = (0..BATCH * 5).map(|at| (at * 7 % 11) as f32).collect();
+        let labels: Vec<i64> = (0..BATCH as i64 * 5).map(|at| at * 5 % 11).collect();
+        let found = grade_on(&graph, task, &tokens, &labels);
+        assert!(found[0] < 5e-6 && found[1] < 5e-6 && found[2] < 1e-4, "{found:?}");
     }
 }

@@ -95,10 +95,10 @@ fn gradients_are_the_slopes_of_the_loss() {
 #[test]
 fn exports_of_pytorch_compute_what_pytorch_computes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../exact/tests/exports");
-    for network in ["net", "head"] {
+    for network in ["net", "head", "resnet", "gpt", "flash", "bert", "misc"] {
         let file = fs::read(folder.join(format!("{network}.safetensors"))).unwrap();
         let expected = from_safetensors(&file, &weights_file::Limits::default()).unwrap();
-        for export in ["script", "fixed", "dynamo", "training"] {
+        for export in ["script", "dynamo", "training"] {
             let bytes = fs::read(folder.join(format!("{network}_{export}.onnx"))).unwrap();
             let graph = decode(&bytes, &Limits::default()).unwrap();
             let logits = engine(&graph, Loss::CrossEntropy, PLAIN)
@@ -106,7 +106,7 @@ fn exports_of_pytorch_compute_what_pytorch_computes() {
                 .unwrap();
             for (ours, theirs) in logits.iter().zip(expected["logits"].data()) {
                 assert!(
-                    (ours - theirs).abs() < 1e-5,
+                    (ours - theirs).abs() < 2e-5,
                     "{network}_{export}: {ours} is not {theirs}"
                 );
             }
