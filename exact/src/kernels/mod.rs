@@ -4,8 +4,8 @@
 //! element it performs the definition's operations in the definition's order. So neither the instruction set nor the
 //! thread count can change a bit; `tests/kernels.rs` holds every kernel against the definition.
 //!
-//! This folder alone may use `unsafe`, to enter functions compiled for instructions that were detected at run time and
-//! to see an array as a vector.
+//! This folder alone may use `unsafe`: to enter functions compiled for instructions that were detected at run time, to
+//! read and write vectors at offsets that a plan was checked for, and to let threads write parts of one output.
 
 #![allow(unsafe_code)]
 
