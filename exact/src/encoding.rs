@@ -214,6 +214,11 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
+    /// What is left, unread.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Ends reading.
     ///
     /// # Errors

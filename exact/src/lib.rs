@@ -22,6 +22,7 @@
 //! | [`program`] | a step of training as one list of primitives; autograd; running it |
 //! | [`lower`] | a graph and a task as a program |
 //! | [`train`] | steps of training and inference |
+//! | [`referee`] | whether a few steps of one element were done as defined, from proofs alone |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod arith;
@@ -37,6 +38,7 @@ pub mod model;
 pub mod onnx;
 pub mod prf;
 pub mod program;
+pub mod referee;
 pub mod state;
 pub mod task;
 pub mod tensor;

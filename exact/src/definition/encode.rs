@@ -23,7 +23,7 @@ use crate::encoding::{EncodingError, Reader, write_f32, write_number, write_sign
 /// 16 · (5 + 5 + 4 + 16 · 4) + 5 bytes, and there are at most 64.
 pub const MAX_ENCODING: usize = 1 << 17;
 
-/// The functions by number.
+/// The functions by number; all of them, up to the last.
 const FUNCTIONS: [Function; 21] = [
     Function::Negate,
     Function::Absolute,
@@ -47,6 +47,7 @@ const FUNCTIONS: [Function; 21] = [
     Function::MultiplyAdd,
     Function::Select,
 ];
+const _: () = assert!(FUNCTIONS.len() == Function::Select as usize + 1);
 
 impl Primitive {
     /// Its bytes, at most [`MAX_ENCODING`]. Primitives that differ only in the payload of a NaN, which no element can

@@ -10,9 +10,11 @@
 //! | `terms.rs` | writes expressions |
 //! | `gradient.rs`, `invert.rs` | reverse-mode differentiation: the derivative of each primitive, in primitives |
 //! | `fuse.rs` | joins maps |
+//! | `commitment.rs` | the program's root, and its parts as bytes with proofs |
 //! | `executor.rs` | runs a program on the kernels |
 
 mod builder;
+mod commitment;
 mod executor;
 mod folds;
 mod fuse;
@@ -22,6 +24,7 @@ mod layout;
 mod terms;
 
 pub use builder::{Builder, Var};
+pub use commitment::{Commitment, Header, Leaf, MAX_LEAF, OpenedLeaf};
 pub use executor::Executor;
 pub use folds::Window;
 pub use terms::{Node, Terms};
