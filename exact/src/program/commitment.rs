@@ -9,7 +9,7 @@
 //! instruction = 3 ‖ number of operands ‖ the value behind each ‖ primitive, as in `definition::encode`
 //! state       = 4 ‖ name ‖ shape ‖ value before ‖ value after
 //! output      = 5 ‖ role ‖ shape ‖ value
-//! role        = 0 ‖ name (state)   1 (samples)   2 (labels)   3 (step)   4 (key)   5 (loss)   6 (result)
+//! role        = 0 ‖ name (state)   1 (samples)   2 (labels)   3 (rate)   4 (key)   5 (loss)   6 (result)
 //! ```
 //!
 //! in the forms of [`crate::encoding`]. So value *v* of the program is leaf *v* + 1. There is one state leaf for each
@@ -201,7 +201,7 @@ fn write_role(out: &mut Vec<u8>, role: &Role) {
         }
         Role::Samples => out.push(1),
         Role::Labels => out.push(2),
-        Role::Step => out.push(3),
+        Role::Rate => out.push(3),
         Role::Key => out.push(4),
         Role::Loss => out.push(5),
         Role::Result => out.push(6),
@@ -213,7 +213,7 @@ fn read_role(reader: &mut Reader<'_>) -> Result<Role, EncodingError> {
         0 => Role::State(read_name(reader)?),
         1 => Role::Samples,
         2 => Role::Labels,
-        3 => Role::Step,
+        3 => Role::Rate,
         4 => Role::Key,
         5 => Role::Loss,
         6 => Role::Result,

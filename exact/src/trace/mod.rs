@@ -8,6 +8,16 @@
 //!
 //! Leaf 0 blinds the state the round starts from, leaf *i* the state after segment *i*. A salt keeps an evaluator from
 //! guessing a state before it is opened; opening one leaf reveals nothing of the others.
+//!
+//! A [`Segment`] is everything that determines where its steps end. Within a step the values of the program have tensor
+//! roots, and the *prefix* of *n* values is the Merkle root over the first *n* of them
+//! ([`crate::merkle::Frontier`]). None of this is stored: a [`Replay`] computes it again when it is asked for.
+
+mod replay;
+mod segment;
+
+pub use replay::{Execution, Replay};
+pub use segment::{Batch, BatchLeaf, Segment, batches_root};
 
 use crate::merkle;
 use crate::prf::{Hash, Tag, hash};
