@@ -180,9 +180,13 @@ impl Tally {
 
     /// What follows, in the SDK's order: quorum, abstentions, veto, threshold.
     pub(super) fn verdict(&self, params: &Params, expedited: bool) -> Result<Verdict, Error> {
-        // Rounded down in the last of 18 places; a denominator of zero, where nobody decides, is a zero share.
-        let part = |a: u64, b: u64| Dec::ratio(a, b).unwrap_or_default();
-        if part(self.voted, self.bonded) < share("quorum", &params.quorum)? {
+        // Exact: a whole number times a share has no more places than the share.
+        let part = |share: Dec, of: u64| {
+            let part = Dec::whole(of).mul_down(share);
+            part.ok_or_else(|| Error::fatal("more stake voted than can exist"))
+        };
+        let quorum = part(share("quorum", &params.quorum)?, self.bonded)?;
+        if Dec::whole(self.voted) < quorum {
             return Ok(Verdict::Rejected {
                 burn: params.burn_vote_quorum,
             });
@@ -191,7 +195,8 @@ impl Tally {
         if decided == 0 {
             return Ok(Verdict::Rejected { burn: false });
         }
-        if part(self.veto, self.voted) > share("veto_threshold", &params.veto_threshold)? {
+        let veto = part(share("veto_threshold", &params.veto_threshold)?, self.voted)?;
+        if Dec::whole(self.veto) > veto {
             return Ok(Verdict::Rejected {
                 burn: params.burn_vote_veto,
             });
@@ -201,7 +206,7 @@ impl Tally {
         } else {
             share("threshold", &params.threshold)?
         };
-        if part(self.yes, decided) > threshold {
+        if Dec::whole(self.yes) > part(threshold, decided)? {
             Ok(Verdict::Passed)
         } else {
             Ok(Verdict::Rejected { burn: false })
