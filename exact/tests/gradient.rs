@@ -296,7 +296,21 @@ fn convolutions() {
     check("1x1 conv of stride 2", &[&[1, 2, 5, 5], &[3, 2, 1, 1]], None, |b, x| {
         b.conv(&x[0], &x[1], &POINT, 1)
     });
+    check(
+        "kernel larger than the output",
+        &[&[2, 2, 4, 4], &[3, 2, 3, 3]],
+        None,
+        |b, x| b.conv(&x[0], &x[1], &LARGE, 1),
+    );
 }
+
+const LARGE: Window = Window {
+    kernel: [3, 3],
+    strides: [2, 2],
+    pads: [1, 1],
+    dilations: [1, 1],
+    output: [2, 2],
+};
 
 const POINT: Window = Window {
     kernel: [1, 1],
@@ -318,6 +332,12 @@ const GLOBAL: Window = Window {
 fn pools() {
     check("max_pool", &[&[2, 2, 5, 6]], None, |b, x| b.max_pool(&x[0], &WINDOW));
     check("sum_pool", &[&[2, 2, 5, 6]], None, |b, x| b.sum_pool(&x[0], &WINDOW));
+    check(
+        "max_pool of a kernel larger than the output",
+        &[&[2, 2, 4, 4]],
+        None,
+        |b, x| b.max_pool(&x[0], &LARGE),
+    );
     check("global max_pool", &[&[2, 2, 5, 6]], None, |b, x| {
         b.max_pool(&x[0], &GLOBAL)
     });

@@ -47,27 +47,22 @@ pub(super) fn invert(target: &View, output: &[usize], reduced: &[usize]) -> Resu
             let reads = |c: &&Coordinate| c.coefficients[axis] != 0;
             extents[axis] == 1 && axis < output.len() && target.coordinates.iter().filter(reads).count() == 1
         };
+        // Nothing keeps a folded axis within its extent, unlike an output axis, outside of which the gradient is 0: it must
+        // be the whole axis of the input.
+        let whole = |axis: usize| {
+            let plain = coordinate.offset == 0 && coordinate.coefficients[axis] == 1 && extents[axis] == *extent;
+            plain && (0..extents.len()).all(|other| other == axis || factor(coordinate, other) == 0)
+        };
         let candidates = (0..extents.len()).filter(|axis| {
             let factor = factor(coordinate, *axis);
-            (factor != 0 && alone(*axis)) || (coordinate.coefficients[*axis] != 0 && single(*axis))
+            let follows = (factor != 0 && alone(*axis)) || (coordinate.coefficients[*axis] != 0 && single(*axis));
+            follows && (*axis < output.len() || whole(*axis))
         });
         // The longest axis, the first of equals, leaves the shortest folds.
         let pivot = candidates.max_by_key(|axis| (extents[*axis], std::cmp::Reverse(*axis)));
-        match pivot {
-            None if *extent != 1
-                || coordinate.offset != 0
-                || (0..extents.len()).any(|i| factor(coordinate, i) != 0) =>
-            {
-                return fail("an axis follows no loop axis of its own");
-            }
-            // Nothing keeps a folded axis within its extent, unlike an output axis, outside of which the gradient is 0.
-            Some(axis) if axis >= output.len() => {
-                let plain = coordinate.offset == 0 && coordinate.coefficients[axis] == 1 && extents[axis] == *extent;
-                if !plain || (0..extents.len()).any(|other| other != axis && factor(coordinate, other) != 0) {
-                    return fail("a folded axis covers only a part of the input");
-                }
-            }
-            _ => {}
+        let constant = *extent == 1 && coordinate.offset == 0 && (0..extents.len()).all(|i| factor(coordinate, i) == 0);
+        if pivot.is_none() && !constant {
+            return fail("an axis follows no loop axis of its own, or a folded one that covers only a part of it");
         }
         pivots.push(pivot);
     }

@@ -275,7 +275,7 @@ fn exports_of_pytorch_train_as_on_libtorch() {
         weight_decay: 0.0,
         nesterov: false,
     };
-    for network in ["net", "head", "gpt", "bert"] {
+    for network in ["net", "head", "resnet", "gpt", "bert", "misc"] {
         let file = fs::read(folder.join(format!("{network}.safetensors"))).unwrap();
         let given = from_safetensors(&file, &weights_file::Limits::default()).unwrap();
         let (samples, logits) = (&given["input"], &given["logits"]);
