@@ -23,6 +23,7 @@
 //! | [`lower`] | a graph and a task as a program |
 //! | [`train`] | steps of training and inference |
 //! | [`referee`] | whether a few steps of one element were done as defined, from proofs alone |
+//! | [`dispute`] | how two parties find the one claim that the referee decides |
 //! | [`prf`] | SHA-256 with a domain tag for each use, and a counter-mode stream |
 
 pub mod arith;
@@ -30,6 +31,7 @@ pub mod average;
 pub mod batches;
 pub mod compress;
 pub mod definition;
+pub mod dispute;
 pub mod encoding;
 pub mod kernels;
 pub mod lower;

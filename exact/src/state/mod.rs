@@ -73,7 +73,7 @@ fn leaf_bytes<'a>(elements: &[f32], buffer: &'a mut [u8; 4 * LEAF_ELEMENTS]) -> 
 }
 
 /// The hash of a leaf.
-fn hash_of_leaf(elements: &[f32]) -> Hash {
+pub(crate) fn hash_of_leaf(elements: &[f32]) -> Hash {
     merkle::leaf_hash(leaf_bytes(elements, &mut [0; 4 * LEAF_ELEMENTS]))
 }
 
