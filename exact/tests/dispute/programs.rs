@@ -179,11 +179,10 @@ pub(crate) fn execute(
 ) -> Vec<Vec<f32>> {
     let program = &case.program;
     let mut values: Vec<Vec<f32>> = Vec::with_capacity(program.values());
-    let push =
-        |mut value: Vec<f32>, values: &mut Vec<Vec<f32>>, tamper: &mut dyn FnMut(usize, &mut Vec<f32>, &[Vec<f32>])| {
-            tamper(values.len(), &mut value, values);
-            values.push(value);
-        };
+    let mut push = |mut value: Vec<f32>, values: &mut Vec<Vec<f32>>| {
+        tamper(values.len(), &mut value, values);
+        values.push(value);
+    };
     for port in program.inputs() {
         let value = match &port.role {
             Role::State(name) => state[name].data().to_vec(),
@@ -192,16 +191,16 @@ pub(crate) fn execute(
             Role::Rate => vec![case.batches[step].rate],
             _ => key_words(case.batches[step].key).to_vec(),
         };
-        push(value, &mut values, &mut tamper);
+        push(value, &mut values);
     }
     for constant in program.constants() {
-        push(constant.data().to_vec(), &mut values, &mut tamper);
+        push(constant.data().to_vec(), &mut values);
     }
     for instruction in program.instructions() {
         let primitive = &instruction.primitive;
         let element = |index| primitive.element(index, |input, at| values[instruction.operands[input]][at]);
         let value = (0..primitive.elements()).map(element).collect();
-        push(value, &mut values, &mut tamper);
+        push(value, &mut values);
     }
     values
 }
