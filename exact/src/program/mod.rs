@@ -11,10 +11,12 @@
 //! | `gradient.rs`, `invert.rs` | reverse-mode differentiation: the derivative of each primitive, in primitives |
 //! | `fuse.rs` | joins maps |
 //! | `commitment.rs` | the program's root, and its parts as bytes with proofs |
+//! | `cost.rs` | memory and steps of a run, known before it |
 //! | `executor.rs` | runs a program on the kernels |
 
 mod builder;
 mod commitment;
+mod cost;
 mod executor;
 mod folds;
 mod fuse;
@@ -25,6 +27,7 @@ mod terms;
 
 pub use builder::{Builder, Var};
 pub use commitment::{Commitment, Header, Leaf, MAX_LEAF, OpenedLeaf};
+pub use cost::Cost;
 pub use executor::Executor;
 pub use folds::Window;
 pub use terms::{Node, Terms};
