@@ -7,6 +7,7 @@
 //! | [`bank`] | balances and supply |
 //! | [`distribution`] | what validators and delegators earn, the community's money |
 //! | [`staking`] | validators and delegations |
+//! | [`slashing`] | validators that vote twice or not at all |
 //! | [`registry`] | workers and evaluators |
 //! | [`job`] | jobs from posting to payment |
 //! | [`pouw`] | the header of useful work and epoch checkpoints |
@@ -36,6 +37,7 @@ pub mod machine;
 pub mod page;
 pub mod pouw;
 pub mod registry;
+pub mod slashing;
 pub mod staking;
 pub mod state;
 pub mod upgrade;

@@ -119,6 +119,14 @@ impl Address {
         Self::encode_bytes(&self.0, OPERATOR_PREFIX)
     }
 
+    /// Parses a validator's consensus address.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse_consensus(text: &str) -> Result<Self, AddressError> {
+        Self::parse(text, CONSENSUS_PREFIX)
+    }
+
     /// This address as a consensus address.
     #[must_use]
     pub fn consensus(&self) -> String {

@@ -1,12 +1,17 @@
 //! Between the state machine's types and tendermint's.
 
 use prost::Message;
-use tendermint_proto::v0_38::{abci, crypto, types::Header};
+use tendermint_proto::v0_38::{
+    abci, crypto,
+    types::{BlockIdFlag, Header},
+};
 use trainyard_modules::{
     context::{Block, Event},
     machine::TxResult,
+    slashing::{Evidence, LastCommit, Vote},
     staking::Power,
 };
+use trainyard_proto::address::Address;
 
 use super::Fatal;
 
@@ -30,6 +35,38 @@ pub(super) fn event(event: Event) -> abci::Event {
                 index: true,
             })
             .collect(),
+    }
+}
+
+/// Who signed the last block and who voted twice; addresses that are none, which CometBFT never sends, are nobody's.
+pub(super) fn last_commit(request: &abci::RequestFinalizeBlock) -> LastCommit {
+    let known = |validator: &Option<abci::Validator>| {
+        let validator = validator.as_ref()?;
+        let address = <[u8; 20]>::try_from(validator.address.as_ref()).ok()?;
+        Some((Address(address), unsigned(validator.power)))
+    };
+    let votes = request.decided_last_commit.iter().flat_map(|commit| &commit.votes);
+    let votes = votes.filter_map(|vote| {
+        let (validator, power) = known(&vote.validator)?;
+        let signed = vote.block_id_flag != BlockIdFlag::Absent as i32;
+        Some(Vote {
+            validator,
+            power,
+            signed,
+        })
+    });
+    let evidence = request.misbehavior.iter().filter_map(|found| {
+        let (validator, power) = known(&found.validator)?;
+        let height = unsigned(found.height);
+        Some(Evidence {
+            validator,
+            power,
+            height,
+        })
+    });
+    LastCommit {
+        votes: votes.collect(),
+        evidence: evidence.collect(),
     }
 }
 

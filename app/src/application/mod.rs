@@ -311,7 +311,8 @@ impl Application {
             };
             let mut state = State::new(base, Gas::unlimited());
             let mut events = Vec::new();
-            machine::begin_block(&mut state, &block, self.config.binary, &mut events)?;
+            let commit = convert::last_commit(&request);
+            machine::begin_block(&mut state, &block, &commit, self.config.binary, &mut events)?;
             let mut results = Vec::with_capacity(request.txs.len());
             for (index, tx) in request.txs.iter().enumerate() {
                 if index == 0 && pouw::is_header(tx) {

@@ -36,7 +36,7 @@ mod node;
 mod queries;
 mod tx;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -45,6 +45,7 @@ use tendermint_proto::{
     v0_38::{
         abci::{self, response_process_proposal::ProposalStatus},
         crypto::public_key::Sum,
+        types::BlockIdFlag,
     },
 };
 use trainyard_modules::{machine::Genesis, pouw, upgrade::Binary};
@@ -76,6 +77,12 @@ pub struct Chain {
     block_seconds: u64,
     proposer: Vec<u8>,
     validators: BTreeMap<Vec<u8>, i64>,
+    /// Those of the last block: its commit is theirs.
+    voters: BTreeMap<Vec<u8>, i64>,
+    /// Consensus keys that do not sign.
+    absent: BTreeSet<Vec<u8>>,
+    /// What the next block brings proof of.
+    misbehavior: Vec<abci::Misbehavior>,
     supply: u64,
     events: Vec<abci::Event>,
     updates: Vec<abci::ValidatorUpdate>,
@@ -119,6 +126,9 @@ impl Chain {
             block_seconds: 1,
             proposer: Vec::new(),
             validators: BTreeMap::new(),
+            voters: BTreeMap::new(),
+            absent: BTreeSet::new(),
+            misbehavior: Vec::new(),
             supply: genesis.bank.balances.iter().map(|b| b.amount).sum(),
             events: Vec::new(),
             updates: Vec::new(),
@@ -143,6 +153,9 @@ impl Chain {
             .expect("the genesis is accepted again");
         assert_eq!(response, again, "InitChain answers differently after a restart");
         chain.apply_updates(response.validators);
+        if first_height > 1 {
+            chain.voters.clone_from(&chain.validators);
+        }
         chain.proposer = Address::of_consensus_key(chain.validators.keys().next().expect("a validator"))
             .0
             .to_vec();
@@ -170,6 +183,50 @@ impl Chain {
     /// Lets `seconds` pass before the next block, beside the one second that every block takes.
     pub fn pass_time(&mut self, seconds: u64) {
         self.time += seconds;
+    }
+
+    /// Whether the validator `name` signs blocks from now on.
+    pub fn signs(&mut self, name: &str, signs: bool) {
+        let key = consensus_key(name).to_vec();
+        if signs {
+            self.absent.remove(&key);
+        } else {
+            self.absent.insert(key);
+        }
+    }
+
+    /// The next block brings proof that the validator `name` voted twice at `height`, with the power it has now.
+    ///
+    /// # Panics
+    /// It is no validator.
+    pub fn votes_twice(&mut self, name: &str, height: u64) {
+        let key = consensus_key(name).to_vec();
+        let power = self.validators[&key];
+        self.misbehavior.push(abci::Misbehavior {
+            r#type: abci::MisbehaviorType::DuplicateVote.into(),
+            validator: Some(voter(&key, power)),
+            height: i64::try_from(height).expect("a height"),
+            time: Some(timestamp(self.time)),
+            total_voting_power: self.validators.values().sum(),
+        });
+    }
+
+    fn last_commit(&self) -> abci::CommitInfo {
+        let flag = |key| {
+            if self.absent.contains(key) {
+                BlockIdFlag::Absent
+            } else {
+                BlockIdFlag::Commit
+            }
+        };
+        let votes = self.voters.iter().map(|(key, power)| abci::VoteInfo {
+            validator: Some(voter(key, *power)),
+            block_id_flag: flag(key).into(),
+        });
+        abci::CommitInfo {
+            round: 0,
+            votes: votes.collect(),
+        }
     }
 
     /// Replaces the program of both nodes, as operators do between two blocks.
@@ -349,6 +406,8 @@ impl Chain {
             height,
             time,
             proposer_address: self.proposer.clone().into(),
+            decided_last_commit: Some(self.last_commit()),
+            misbehavior: std::mem::take(&mut self.misbehavior),
             ..abci::RequestFinalizeBlock::default()
         };
         let response = self
@@ -374,6 +433,7 @@ impl Chain {
             self.supply,
             "the supply has changed at height {height}"
         );
+        self.voters.clone_from(&self.validators);
         self.apply_updates(response.validator_updates);
         self.events = response.events;
         outcomes(txs, &block, response.tx_results)
@@ -454,6 +514,13 @@ impl Chain {
         }
         assert!(!self.validators.is_empty(), "CometBFT stops on an empty validator set");
         self.updates = updates;
+    }
+}
+
+fn voter(key: &[u8], power: i64) -> abci::Validator {
+    abci::Validator {
+        address: Address::of_consensus_key(key).0.to_vec().into(),
+        power,
     }
 }
 

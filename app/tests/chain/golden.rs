@@ -13,7 +13,7 @@ use trainyard_modules::{
     gas::Gas,
     gov, job,
     machine::{self, Genesis},
-    pouw, registry, staking,
+    pouw, registry, slashing, staking,
     state::{Empty, State},
     upgrade,
 };
@@ -29,6 +29,7 @@ use crate::{
     gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
     grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
     registry::{leave_registry, update},
+    slashing::unjail,
     staking::{delegate, undelegate},
     staking_moves::{cancel_unbonding, edit, redelegate},
     support::*,
@@ -157,10 +158,14 @@ fn the_app_hash_over_every_message() {
         ("other", any::pack(&edit("other"))),
     ]);
     let began = story.chain.height();
-    story.block(vec![(
-        "other",
-        any::pack(&cancel_unbonding("other", VALIDATOR, TRAIN, began)),
-    )]);
+    story.chain.signs(VALIDATOR, false);
+    story.block(vec![
+        ("other", any::pack(&cancel_unbonding("other", VALIDATOR, TRAIN, began))),
+        ("other", any::pack(&undelegate("other", "other", 11 * TRAIN))),
+        ("other", any::pack(&delegate("other", "other", 5 * TRAIN))),
+        ("other", any::pack(&unjail("other"))),
+    ]);
+    story.chain.votes_twice("other", began);
     while story.chain.height() < 30 {
         story.block(Vec::new());
     }
@@ -185,6 +190,7 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("distribution::SINCE", rewards::SINCE.raw_key(&(a, b))),
         ("distribution::WITHDRAW", rewards::WITHDRAW.raw_key(&a)),
         ("distribution::DUST", rewards::DUST.raw_key()),
+        ("distribution::SLASHES", rewards::SLASHES.raw_key(&(a, 7, 1))),
         ("distribution::PARAMS", rewards::PARAMS.raw_key()),
         ("staking::VALIDATORS", staking::VALIDATORS.raw_key(&a)),
         ("staking::BY_CONSENSUS", staking::BY_CONSENSUS.raw_key(&a)),
@@ -211,6 +217,9 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("staking::HISTORY", staking::HISTORY.raw_key(&7)),
         ("staking::POWERS", staking::POWERS.raw_key(&a)),
         ("staking::PARAMS", staking::PARAMS.raw_key()),
+        ("slashing::INFOS", slashing::INFOS.raw_key(&a)),
+        ("slashing::MISSED", slashing::MISSED.raw_key(&(a, 7))),
+        ("slashing::PARAMS", slashing::PARAMS.raw_key()),
         ("registry::NODES", registry::NODES.raw_key(&a)),
         ("registry::PEERS", registry::PEERS.raw_key(&"12D3KooW".to_string())),
         ("registry::UNBONDING", registry::UNBONDING.raw_key(&(7, a))),

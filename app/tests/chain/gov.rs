@@ -11,6 +11,7 @@ use trainyard_proto::{
             self as wire, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted, VoteOption,
             WeightedVoteOption,
         },
+        slashing::v1beta1 as slashing_wire,
         staking::v1beta1 as staking_wire,
         upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade, Plan},
     },
@@ -109,6 +110,10 @@ pub(crate) fn governed(to: &str) -> Vec<Any> {
         any::pack(&wire::MsgUpdateParams {
             authority: authority.clone(),
             params: Some(votes.gov.params),
+        }),
+        any::pack(&slashing_wire::MsgUpdateParams {
+            authority: authority.clone(),
+            params: Some(trainyard_modules::slashing::default_params().into()),
         }),
         any::pack(&staking_wire::MsgUpdateParams {
             authority: authority.clone(),

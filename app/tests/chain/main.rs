@@ -6,7 +6,7 @@
 //! | `job_life.rs` | how jobs end, and who is paid what |
 //! | `job_scores.rs` | who judges, whose score counts; checkpoints |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
-//! | `staking.rs`, `staking_moves.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
+//! | `staking.rs`, `staking_moves.rs`, `slashing.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
 //! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
@@ -27,6 +27,7 @@ mod job_scores;
 mod proposals;
 mod registry;
 mod simulation;
+mod slashing;
 mod staking;
 mod staking_moves;
 mod support;

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
-use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, peer_id, send};
+use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, consensus_key, peer_id, send};
 use trainyard_modules::machine::{self, ante::Tx};
 use trainyard_proto::{
+    address::Address,
     any::{self, Any},
     coin::utrain,
     cosmos::staking::v1beta1::MsgCancelUnbondingDelegation,
@@ -20,6 +21,7 @@ use crate::{
     gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
     grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
     registry::{leave_registry, update},
+    slashing::unjail,
     staking::{delegate, undelegate},
     staking_moves::{edit, redelegate},
     support::*,
@@ -93,6 +95,8 @@ impl Simulation {
                 let time = &mut genesis.staking.params.unbonding_time;
                 time.as_mut().unwrap().seconds = 30;
                 genesis.registry.params.unbonding_blocks = 20;
+                genesis.slashing.params.signed_blocks_window = 12;
+                genesis.slashing.params.downtime_jail_seconds = 20;
                 short_votes(genesis);
             });
         Self {
@@ -118,6 +122,7 @@ impl Simulation {
             if self.random.percent(10) {
                 self.chain.pass_time(self.random.below(20));
             }
+            self.misconduct();
             let kinds: Vec<_> = txs.iter().map(|tx| first_kind(tx)).collect();
             self.sent += txs.len() as u64;
             let outcomes = if self.random.percent(30) {
@@ -279,6 +284,20 @@ impl Simulation {
         }
     }
 
+    /// Validators come and go, and now and then one votes twice.
+    fn misconduct(&mut self) {
+        let who = self.actor();
+        if self.random.percent(10) {
+            let signs = self.random.percent(70);
+            self.chain.signs(who, signs);
+        }
+        let votes = self.chain.validators().contains_key(consensus_key(who).as_slice());
+        if votes && self.random.percent(2) {
+            let height = self.chain.height().saturating_sub(self.random.below(20));
+            self.chain.votes_twice(who, height);
+        }
+    }
+
     /// Stake that is there moves on, back, or round; or somebody's that is not.
     fn stake(&mut self) -> (&'static str, Any) {
         let (who, to) = (self.actor(), self.actor());
@@ -299,6 +318,13 @@ impl Simulation {
                 creation_height: back.entry.creation_height,
             };
             return (who, any::pack(&message));
+        }
+        let jailed = staking.validators.iter().map(|v| &v.validator).filter(|v| v.jailed);
+        let jailed: Vec<_> = jailed.map(|v| v.operator_address.clone()).collect();
+        if self.random.percent(30) && !jailed.is_empty() {
+            let index = usize::try_from(self.random.below(jailed.len() as u64)).unwrap();
+            let who = name_of(&Address::parse_operator(&jailed[index]).unwrap().to_string());
+            return (who, any::pack(&unjail(who)));
         }
         let all = staking.validators.iter();
         let all: Vec<_> = all
@@ -449,6 +475,9 @@ fn random_messages() {
         let mut simulation = Simulation::new(seed);
         simulation.run(300);
         let Simulation { mut chain, .. } = simulation;
+        // The twin's first block brings the commit of a full set.
+        ACTORS.into_iter().for_each(|name| chain.signs(name, true));
+        chain.skip(1);
         let exported = chain.export();
         let mut twin = Chain::from_genesis(chain.chain_id(), &exported, chain.height() + 1, chain.time());
         for chain in [&mut chain, &mut twin] {

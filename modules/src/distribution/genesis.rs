@@ -1,9 +1,9 @@
 //! Rewards at genesis. The money itself lies in the accounts of the module and of the treasury (bank).
 
 use serde::{Deserialize, Serialize};
-use trainyard_proto::{address::Address, dec::Dec};
+use trainyard_proto::{address::Address, cosmos::distribution::v1beta1::ValidatorSlashEvent, dec::Dec};
 
-use super::{DUST, PARAMS, Params, REWARDS, Rewards, SINCE, WITHDRAW, withdraw_address};
+use super::{DUST, PARAMS, Params, REWARDS, Rewards, SINCE, SLASHES, WITHDRAW, withdraw_address};
 use crate::{
     bank,
     error::{Error, SdkError},
@@ -34,6 +34,8 @@ pub struct Genesis {
     pub since: Vec<(String, String, Dec)>,
     /// Delegator, and the account its rewards go to.
     pub withdraw_addresses: Vec<(String, String)>,
+    /// Operator, height, part of its tokens that a validator lost, in the order in which it happened.
+    pub slashes: Vec<(String, u64, Dec)>,
 }
 
 impl Default for Genesis {
@@ -48,6 +50,7 @@ impl Default for Genesis {
             rewards: Vec::new(),
             since: Vec::new(),
             withdraw_addresses: Vec::new(),
+            slashes: Vec::new(),
         }
     }
 }
@@ -81,6 +84,7 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
         rewards,
         since,
         withdraw_addresses,
+        slashes,
     } = genesis;
     params.check()?;
     PARAMS.set(state, params)?;
@@ -91,6 +95,15 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
     for (delegator, operator, cumulative) in since {
         let key = (delegator.parse()?, Address::parse_operator(operator)?);
         SINCE.set(state, &key, cumulative)?;
+    }
+    for (operator, height, fraction) in slashes {
+        let operator = Address::parse_operator(operator)?;
+        let number = SLASHES.under(state, &(operator, *height), usize::MAX)?.len() as u64;
+        let event = ValidatorSlashEvent {
+            validator_period: 0,
+            fraction: fraction.atomics(),
+        };
+        SLASHES.set(state, &(operator, *height, number), &event)?;
     }
     for (delegator, to) in withdraw_addresses {
         let to: Address = to.parse()?;
@@ -121,6 +134,11 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         let to = withdraw_address(state, &delegator)?;
         withdraw_addresses.push((delegator.to_string(), to.to_string()));
     }
+    let mut slashes = Vec::new();
+    for ((operator, height, _), event) in SLASHES.all(state)? {
+        let fraction = Dec::from_atomics(&event.fraction).map_err(|e| Error::fatal(e.to_string()))?;
+        slashes.push((operator.operator(), height, fraction));
+    }
     Ok(Genesis {
         params: PARAMS.get(state)?,
         dust: DUST.get(state)?,
@@ -129,5 +147,6 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
             .map(|((delegator, operator), value)| (delegator.to_string(), operator.operator(), value))
             .collect(),
         withdraw_addresses,
+        slashes,
     })
 }

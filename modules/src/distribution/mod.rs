@@ -6,6 +6,7 @@
 //! | `distribution/since/{delegator}{operator}` | the validator's `cumulative` when this delegation was last settled |
 //! | `distribution/withdraw/{delegator}` | account (20 bytes) that rewards go to, where it is not the delegator's own |
 //! | `distribution/dust` | parts of a utrain that belong to the community |
+//! | `distribution/slash/{operator}{height}{number}` | [`ValidatorSlashEvent`], for people: no reward depends on it |
 //! | `distribution/params` | [`Params`] |
 //!
 //! Messages: `WithdrawValidatorCommission`, `SetWithdrawAddress`, `FundCommunityPool`. `WithdrawDelegatorReward` and the
@@ -27,9 +28,11 @@ mod queries;
 
 pub use block::{Earner, distribute};
 pub use genesis::{Genesis, RewardsGenesis, export, init};
-pub use queries::{query_commission, query_community_pool, query_outstanding, query_params, query_withdraw_address};
+pub use queries::{
+    query_commission, query_community_pool, query_outstanding, query_params, query_slashes, query_withdraw_address,
+};
 use serde::{Deserialize, Serialize};
-use trainyard_proto::{address::Address, coin::DENOM, dec::Dec};
+use trainyard_proto::{address::Address, coin::DENOM, cosmos::distribution::v1beta1::ValidatorSlashEvent, dec::Dec};
 
 use crate::{
     bank::{self, transfer},
@@ -75,6 +78,8 @@ pub const WITHDRAW: Map<Address, Vec<u8>> = Map::new("distribution/withdraw/");
 pub const DUST: Item<Dec> = Item::new("distribution/dust");
 /// Parameters.
 pub const PARAMS: Item<Params> = Item::new("distribution/params");
+/// Slashes by operator, height and number within the height.
+pub const SLASHES: Map<(Address, u64, u64), ValidatorSlashEvent> = Map::new("distribution/slash/");
 
 /// Errors of distribution, with the SDK's codes where it has them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,12 +131,29 @@ pub fn close(ctx: &mut Ctx<'_, '_>, operator: Address) -> Result<(), Error> {
         return Ok(());
     };
     REWARDS.remove(ctx.state, &operator)?;
+    for (key, _) in SLASHES.under(ctx.state, &operator, usize::MAX)? {
+        SLASHES.remove(ctx.state, &key)?;
+    }
     pay(ctx, operator, rewards.commission)?;
     let rest = sound(
         rewards.outstanding.checked_sub(rewards.commission),
         "a validator's rewards",
     )?;
     to_community(ctx, rest)
+}
+
+/// Notes that a validator lost `fraction` of its tokens.
+///
+/// # Errors
+/// The store failed.
+pub fn note_slash(ctx: &mut Ctx<'_, '_>, operator: Address, fraction: Dec) -> Result<(), Error> {
+    let height = ctx.block.height;
+    let number = SLASHES.under(ctx.state, &(operator, height), usize::MAX)?.len() as u64;
+    let event = ValidatorSlashEvent {
+        validator_period: 0, // There are no periods here.
+        fraction: fraction.atomics(),
+    };
+    SLASHES.set(ctx.state, &(operator, height, number), &event)
 }
 
 /// What a delegation of `shares` is owed.

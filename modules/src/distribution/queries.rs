@@ -6,13 +6,14 @@ use trainyard_proto::{
         self as sdk, QueryCommunityPoolRequest, QueryCommunityPoolResponse, QueryDelegatorWithdrawAddressRequest,
         QueryDelegatorWithdrawAddressResponse, QueryParamsRequest, QueryParamsResponse,
         QueryValidatorCommissionRequest, QueryValidatorCommissionResponse, QueryValidatorOutstandingRewardsRequest,
-        QueryValidatorOutstandingRewardsResponse, ValidatorAccumulatedCommission, ValidatorOutstandingRewards,
+        QueryValidatorOutstandingRewardsResponse, QueryValidatorSlashesRequest, QueryValidatorSlashesResponse,
+        ValidatorAccumulatedCommission, ValidatorOutstandingRewards,
     },
     dec::Dec,
 };
 
-use super::{DUST, DistributionError, PARAMS, REWARDS, Rewards, sound, withdraw_address};
-use crate::{bank, error::Error, state::State};
+use super::{DUST, DistributionError, PARAMS, REWARDS, Rewards, SLASHES, sound, withdraw_address};
+use crate::{bank, error::Error, page, state::State};
 
 /// `/cosmos.distribution.v1beta1.Query/Params`.
 ///
@@ -87,4 +88,30 @@ pub fn query_community_pool(
     let treasury = Dec::whole(bank::balance(state, &Address::of_module(bank::TREASURY))?);
     let pool = sound(treasury.checked_add(DUST.get(state)?), "the community's pool")?;
     Ok(QueryCommunityPoolResponse { pool: pool.coins() })
+}
+
+/// `/cosmos.distribution.v1beta1.Query/ValidatorSlashes` between two heights; an ending height of 0 is the last.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_slashes(
+    state: &mut State<'_>,
+    request: QueryValidatorSlashesRequest,
+) -> Result<QueryValidatorSlashesResponse, Error> {
+    let operator = Address::parse_operator(&request.validator_address)?;
+    let last = if request.ending_height == 0 {
+        u64::MAX
+    } else {
+        request.ending_height
+    };
+    let heights = request.starting_height..=last;
+    let found = page::under(
+        state,
+        &SLASHES,
+        &operator,
+        request.pagination.as_ref(),
+        |(_, height, _), event| heights.contains(height).then_some(event),
+    );
+    let (slashes, pagination) = found?;
+    Ok(QueryValidatorSlashesResponse { slashes, pagination })
 }

@@ -5,24 +5,27 @@ use crate::{
     context::{Block, Ctx, EPOCH_BLOCKS, Event, advance_beacon, is_epoch_end},
     error::Error,
     feegrant, gov, job, pouw, registry,
+    slashing::{self, LastCommit},
     staking::{self, Power},
     state::State,
     upgrade::{self, Binary},
 };
 
-/// Before the transactions: an upgrade that is due is carried out, and the beacon moves on.
+/// Before the transactions: an upgrade that is due is carried out, the beacon moves on, and validators answer for the blocks before.
 ///
 /// # Errors
 /// Fatal: the program is the wrong one for this block, the store failed or state contradicts itself.
 pub fn begin_block(
     state: &mut State<'_>,
     block: &Block,
+    commit: &LastCommit,
     binary: &Binary,
     events: &mut Vec<Event>,
 ) -> Result<(), Error> {
     let mut ctx = Ctx { state, block, events };
     upgrade::begin_block(&mut ctx, binary)?;
-    advance_beacon(&mut ctx)
+    advance_beacon(&mut ctx)?;
+    slashing::begin_block(&mut ctx, commit)
 }
 
 /// After the transactions: what governance decided, deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.

@@ -15,7 +15,7 @@ use crate::{
     context::{self, Block, EPOCH_BLOCKS, Event},
     distribution,
     error::{Error, SdkError},
-    feegrant, gov, job, pouw, registry,
+    feegrant, gov, job, pouw, registry, slashing,
     staking::{self, Power},
     state::State,
     upgrade,
@@ -38,6 +38,9 @@ pub struct Genesis {
     /// Stake.
     #[serde(default)]
     pub staking: staking::Genesis,
+    /// Votes.
+    #[serde(default)]
+    pub slashing: slashing::Genesis,
     /// Workers and evaluators.
     #[serde(default)]
     pub registry: registry::Genesis,
@@ -109,6 +112,7 @@ pub fn init_genesis(
         bank,
         distribution,
         staking,
+        slashing,
         registry,
         job,
         pouw,
@@ -137,6 +141,7 @@ pub fn init_genesis(
     bank::init(state, bank)?;
     distribution::init(state, distribution)?;
     staking::init(state, staking)?;
+    slashing::init(state, slashing)?;
     registry::init(state, registry)?;
     job::init(state, job)?;
     pouw::init(state, pouw)?;
@@ -195,6 +200,7 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         bank: bank::export(state)?,
         distribution: distribution::export(state)?,
         staking: staking::export(state)?,
+        slashing: slashing::export(state)?,
         registry: registry::export(state)?,
         job: job::export(state)?,
         pouw: pouw::export(state)?,

@@ -25,7 +25,7 @@ pub use queries::{query, query_paths};
 pub use router::message_urls;
 pub use run::{Mode, TxResult, run_tx};
 
-use crate::{bank, distribution, error::Error, gov, job, registry, staking, state::State};
+use crate::{bank, distribution, error::Error, gov, job, registry, slashing, staking, state::State};
 
 /// All invariants of all modules.
 ///
@@ -35,6 +35,7 @@ pub fn invariants(state: &mut State<'_>) -> Result<(), Error> {
     bank::invariant(state)?;
     distribution::invariant(state)?;
     staking::invariant(state)?;
+    slashing::invariant(state)?;
     registry::invariant(state)?;
     job::invariant(state)?;
     gov::invariant(state)

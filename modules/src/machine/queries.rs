@@ -13,7 +13,7 @@ use crate::{
     context::Block,
     distribution,
     error::{Error, SdkError},
-    feegrant, gov, job, pouw, registry, staking,
+    feegrant, gov, job, pouw, registry, slashing, staking,
     state::State,
     upgrade,
 };
@@ -79,6 +79,10 @@ static QUERIES: &[(&str, Answer)] = &[
         "/cosmos.distribution.v1beta1.Query/ValidatorOutstandingRewards",
         distribution::query_outstanding
     ),
+    answer!(
+        "/cosmos.distribution.v1beta1.Query/ValidatorSlashes",
+        distribution::query_slashes
+    ),
     answer!("/cosmos.feegrant.v1beta1.Query/Allowance", feegrant::query_allowance),
     answer!("/cosmos.feegrant.v1beta1.Query/Allowances", feegrant::query_allowances),
     answer!(
@@ -93,6 +97,15 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!("/cosmos.gov.v1.Query/TallyResult", gov::query_tally_result),
     answer!("/cosmos.gov.v1.Query/Vote", gov::query_vote),
     answer!("/cosmos.gov.v1.Query/Votes", gov::query_votes),
+    answer!("/cosmos.slashing.v1beta1.Query/Params", slashing::query_params),
+    answer!(
+        "/cosmos.slashing.v1beta1.Query/SigningInfo",
+        slashing::query_signing_info
+    ),
+    answer!(
+        "/cosmos.slashing.v1beta1.Query/SigningInfos",
+        slashing::query_signing_infos
+    ),
     answer!("/cosmos.staking.v1beta1.Query/Delegation", staking::query_delegation),
     answer!(
         "/cosmos.staking.v1beta1.Query/DelegatorDelegations",

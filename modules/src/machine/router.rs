@@ -12,6 +12,7 @@ use trainyard_proto::{
         },
         feegrant::v1beta1::{MsgGrantAllowance, MsgRevokeAllowance},
         gov::v1::{self as gov, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted},
+        slashing::v1beta1::{self as slashing, MsgUnjail},
         staking::v1beta1::{
             self as staking, MsgBeginRedelegate, MsgCancelUnbondingDelegation, MsgCreateValidator, MsgDelegate,
             MsgEditValidator, MsgUndelegate,
@@ -61,6 +62,8 @@ static ROUTES: &[Route] = &[
     route::<MsgUndelegate>(),
     route::<MsgCancelUnbondingDelegation>(),
     route::<MsgBeginRedelegate>(),
+    route::<MsgUnjail>(),
+    route::<slashing::MsgUpdateParams>(),
     route::<staking::MsgUpdateParams>(),
     route::<distribution::MsgUpdateParams>(),
     route::<MsgCommunityPoolSpend>(),

@@ -35,6 +35,7 @@
 //! | `delegations.rs` | delegate, undelegate, cancel |
 //! | `redelegations.rs` | from validator to validator |
 //! | `rewards.rs` | what delegations earn: a message and queries of distribution |
+//! | `slash.rs` | what stake answers for |
 //! | `block.rs` | ends of blocks and epochs |
 //! | `invariant.rs` | what always holds |
 
@@ -45,6 +46,7 @@ mod invariant;
 mod queries;
 mod redelegations;
 mod rewards;
+mod slash;
 mod validators;
 
 pub use block::{Power, end_block, end_epoch, powers};
@@ -58,6 +60,7 @@ pub use queries::{
 pub use rewards::{
     query_delegation_rewards, query_delegator_validators, query_total_rewards, query_validator_distribution,
 };
+pub use slash::{Infraction, slash};
 use trainyard_proto::{
     address::Address,
     any::Any,

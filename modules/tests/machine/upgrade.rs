@@ -295,7 +295,13 @@ fn a_program_without_a_way_stops_before_it_changes_anything() {
     let error = yard
         .try_read(|state| {
             let mut events: Vec<Event> = Vec::new();
-            trainyard_modules::machine::begin_block(state, &block, &BROKEN, &mut events)
+            trainyard_modules::machine::begin_block(
+                state,
+                &block,
+                &trainyard_modules::slashing::LastCommit::default(),
+                &BROKEN,
+                &mut events,
+            )
         })
         .unwrap_err();
     assert!(

@@ -10,6 +10,7 @@ use trainyard_modules::{
     error::Error,
     gas::Gas,
     machine::{self, Genesis, Mode, TxResult, ante::Direct},
+    slashing::LastCommit,
     state::{Empty, Pairs, Reader, State},
     upgrade::{self, Binary},
 };
@@ -288,7 +289,14 @@ impl Yard {
         self.block.proposer = vec![1; 20];
         let mut state = State::new(&self.committed, Gas::unlimited());
         let mut events = Vec::new();
-        machine::begin_block(&mut state, &self.block, self.binary, &mut events).unwrap();
+        machine::begin_block(
+            &mut state,
+            &self.block,
+            &LastCommit::default(),
+            self.binary,
+            &mut events,
+        )
+        .unwrap();
         let run = |tx: &Vec<u8>| machine::run_tx(&mut state, &self.block, tx, Mode::Deliver, &Direct).unwrap();
         let results: Vec<TxResult> = txs.iter().map(run).collect();
         machine::end_block(&mut state, &self.block, &mut events).unwrap();

@@ -1,0 +1,79 @@
+//! Queries of slashing, under the SDK's names.
+
+use trainyard_proto::{
+    address::Address,
+    cosmos::slashing::v1beta1::{
+        QueryParamsRequest, QueryParamsResponse, QuerySigningInfoRequest, QuerySigningInfoResponse,
+        QuerySigningInfosRequest, QuerySigningInfosResponse, ValidatorSigningInfo,
+    },
+};
+
+use super::{INFOS, Info, PARAMS};
+use crate::{
+    context::timestamp,
+    error::{Error, SdkError},
+    page,
+    staking::BY_CONSENSUS,
+    state::State,
+};
+
+/// The last second of the year 9999, which the SDK's timestamps end at.
+const FOR_GOOD: u64 = 253_402_300_799;
+
+/// `/cosmos.slashing.v1beta1.Query/Params`.
+///
+/// # Errors
+/// The store failed.
+pub fn query_params(state: &mut State<'_>, _: QueryParamsRequest) -> Result<QueryParamsResponse, Error> {
+    Ok(QueryParamsResponse {
+        params: Some(PARAMS.get(state)?.into()),
+    })
+}
+
+fn shown(consensus: &Address, info: &Info) -> ValidatorSigningInfo {
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    ValidatorSigningInfo {
+        address: consensus.consensus(),
+        start_height: signed(info.start_height),
+        index_offset: 0,
+        jailed_until: Some(timestamp(info.jailed_until.min(FOR_GOOD))),
+        tombstoned: info.tombstoned,
+        missed_blocks_counter: signed(info.missed),
+    }
+}
+
+/// `/cosmos.slashing.v1beta1.Query/SigningInfo`: a clean one of a validator that never missed a block.
+///
+/// # Errors
+/// No validator has this consensus address.
+pub fn query_signing_info(
+    state: &mut State<'_>,
+    request: QuerySigningInfoRequest,
+) -> Result<QuerySigningInfoResponse, Error> {
+    let consensus = Address::parse_consensus(&request.cons_address)?;
+    let info = match INFOS.get(state, &consensus)? {
+        Some(info) => info,
+        None if BY_CONSENSUS.get(state, &consensus)?.is_some() => Info::default(),
+        None => {
+            let log = format!("no validator has the consensus address {}", consensus.consensus());
+            return Err(SdkError::NotFound(log).into());
+        }
+    };
+    Ok(QuerySigningInfoResponse {
+        val_signing_info: Some(shown(&consensus, &info)),
+    })
+}
+
+/// `/cosmos.slashing.v1beta1.Query/SigningInfos`: of all that ever missed a block.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_signing_infos(
+    state: &mut State<'_>,
+    request: QuerySigningInfosRequest,
+) -> Result<QuerySigningInfosResponse, Error> {
+    let (info, pagination) = page::map(state, &INFOS, request.pagination.as_ref(), |consensus, info| {
+        Some(shown(consensus, &info))
+    })?;
+    Ok(QuerySigningInfosResponse { info, pagination })
+}
