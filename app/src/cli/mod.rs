@@ -330,6 +330,10 @@ mod tests {
             "trainyard tx staking create-validator --pubkey x --amount 1TRAIN --moniker m --commission-rate 0.05",
             "trainyard tx distribution withdraw-commission --from val --gas 100000",
             "trainyard tx bank send alice bob 5TRAIN --yes",
+            "trainyard tx staking edit-validator --details trains --commission-rate 0.05 --from val",
+            "trainyard tx staking redelegate trainvaloper1x trainvaloper1y 5TRAIN --from val",
+            "trainyard tx staking cancel-unbond trainvaloper1x 5TRAIN 100 --from val",
+            "trainyard tx slashing unjail --from val",
         ] {
             let parsed = Cli::try_parse_from(words.split(' '));
             assert!(parsed.is_ok(), "{words}: {:?}", parsed.err());

@@ -6,14 +6,15 @@ use trainyard_client::rpc::Client;
 use trainyard_proto::coin::DENOM;
 use trainyard_proto::cosmos::bank::v1beta1 as bank;
 use trainyard_proto::cosmos::base::query::v1beta1::PageRequest;
-use trainyard_proto::cosmos::distribution::v1beta1 as distribution;
-use trainyard_proto::cosmos::staking::v1beta1 as staking;
 use trainyard_proto::prost::{Message, Name};
 use trainyard_proto::{job, pouw, registry};
 
 mod governance;
+mod stake;
 
 use governance::{Authz, Feegrant, Gov, Upgrade};
+
+use stake::{Distribution, Slashing, Staking};
 
 use super::{Global, tx};
 
@@ -49,6 +50,9 @@ pub(super) enum Command {
     /// Validators and delegations
     #[command(subcommand)]
     Staking(Staking),
+    /// Votes missed, validators jailed
+    #[command(subcommand)]
+    Slashing(Slashing),
     /// Rewards and the community's money
     #[command(subcommand)]
     Distribution(Distribution),
@@ -98,66 +102,6 @@ pub(super) enum Bank {
     },
     /// All money there is
     Supply,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Staking {
-    /// All validators
-    Validators {
-        #[command(flatten)]
-        page: Page,
-    },
-    /// One validator
-    Validator {
-        /// Its operator address
-        validator: String,
-    },
-    /// Delegations of an account
-    Delegations {
-        /// An address or a key's name
-        account: String,
-        #[command(flatten)]
-        page: Page,
-    },
-    /// A delegation on its way back
-    UnbondingDelegation {
-        /// An address or a key's name
-        account: String,
-        /// The validator's operator address
-        validator: String,
-    },
-    /// Bonded and unbonding money
-    Pool,
-    /// Parameters
-    Params,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Distribution {
-    /// What all delegations of an account have earned
-    Rewards {
-        /// An address or a key's name
-        account: String,
-    },
-    /// What a validator's operator and delegators have not withdrawn
-    OutstandingRewards {
-        /// The validator's operator address
-        validator: String,
-    },
-    /// What a validator's operator can withdraw
-    Commission {
-        /// The validator's operator address
-        validator: String,
-    },
-    /// Where an account's rewards go
-    WithdrawAddress {
-        /// An address or a key's name
-        account: String,
-    },
-    /// What belongs to the community
-    CommunityPool,
-    /// Parameters
-    Params,
 }
 
 #[derive(Debug, Subcommand)]
@@ -252,6 +196,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
         }
         Command::Staking(command) => ask.staking(command).await,
         Command::Distribution(command) => ask.distribution(command).await,
+        Command::Slashing(command) => ask.slashing(command).await,
         Command::Registry(command) => ask.registry(command).await,
         Command::Job(command) => ask.job(command).await,
         Command::Gov(command) => command.ask(&ask).await,
@@ -301,88 +246,6 @@ impl Ask<'_> {
 
     fn optional_account(&self, text: Option<&str>) -> Result<String> {
         text.map_or(Ok(String::new()), |text| Ok(self.global.account(text)?.to_string()))
-    }
-
-    async fn staking(&self, command: Staking) -> Result<()> {
-        match command {
-            Staking::Validators { page } => {
-                let request = staking::QueryValidatorsRequest {
-                    pagination: page.request(),
-                    ..Default::default()
-                };
-                self.show::<_, staking::QueryValidatorsResponse>(request).await
-            }
-            Staking::Validator { validator } => {
-                let request = staking::QueryValidatorRequest {
-                    validator_addr: validator,
-                };
-                self.show::<_, staking::QueryValidatorResponse>(request).await
-            }
-            Staking::Delegations { account, page } => {
-                let request = staking::QueryDelegatorDelegationsRequest {
-                    delegator_addr: self.global.account(&account)?.to_string(),
-                    pagination: page.request(),
-                };
-                self.show::<_, staking::QueryDelegatorDelegationsResponse>(request)
-                    .await
-            }
-            Staking::UnbondingDelegation { account, validator } => {
-                let request = staking::QueryUnbondingDelegationRequest {
-                    delegator_addr: self.global.account(&account)?.to_string(),
-                    validator_addr: validator,
-                };
-                self.show::<_, staking::QueryUnbondingDelegationResponse>(request).await
-            }
-            Staking::Pool => {
-                self.show::<_, staking::QueryPoolResponse>(staking::QueryPoolRequest {})
-                    .await
-            }
-            Staking::Params => {
-                self.show::<_, staking::QueryParamsResponse>(staking::QueryParamsRequest {})
-                    .await
-            }
-        }
-    }
-
-    async fn distribution(&self, command: Distribution) -> Result<()> {
-        match command {
-            Distribution::Rewards { account } => {
-                let request = distribution::QueryDelegationTotalRewardsRequest {
-                    delegator_address: self.global.account(&account)?.to_string(),
-                };
-                self.show::<_, distribution::QueryDelegationTotalRewardsResponse>(request)
-                    .await
-            }
-            Distribution::OutstandingRewards { validator } => {
-                let request = distribution::QueryValidatorOutstandingRewardsRequest {
-                    validator_address: validator,
-                };
-                self.show::<_, distribution::QueryValidatorOutstandingRewardsResponse>(request)
-                    .await
-            }
-            Distribution::Commission { validator } => {
-                let request = distribution::QueryValidatorCommissionRequest {
-                    validator_address: validator,
-                };
-                self.show::<_, distribution::QueryValidatorCommissionResponse>(request)
-                    .await
-            }
-            Distribution::WithdrawAddress { account } => {
-                let request = distribution::QueryDelegatorWithdrawAddressRequest {
-                    delegator_address: self.global.account(&account)?.to_string(),
-                };
-                self.show::<_, distribution::QueryDelegatorWithdrawAddressResponse>(request)
-                    .await
-            }
-            Distribution::CommunityPool => {
-                let request = distribution::QueryCommunityPoolRequest {};
-                self.show::<_, distribution::QueryCommunityPoolResponse>(request).await
-            }
-            Distribution::Params => {
-                let request = distribution::QueryParamsRequest {};
-                self.show::<_, distribution::QueryParamsResponse>(request).await
-            }
-        }
     }
 
     async fn registry(&self, command: Registry) -> Result<()> {

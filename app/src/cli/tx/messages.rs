@@ -1,26 +1,17 @@
 //! The messages of `trainyard tx`: a line in an enum for what a user types, a line in a match for what is sent.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Subcommand;
-use color_eyre::eyre::{Result, eyre};
+use color_eyre::eyre::Result;
 use trainyard_proto::address::Address;
 use trainyard_proto::any::{self, Any};
 use trainyard_proto::coin::utrain;
 use trainyard_proto::cosmos::bank::v1beta1::MsgSend;
-use trainyard_proto::cosmos::crypto::ed25519;
-use trainyard_proto::cosmos::distribution::v1beta1::{
-    MsgFundCommunityPool, MsgSetWithdrawAddress, MsgWithdrawDelegatorReward, MsgWithdrawValidatorCommission,
-};
-use trainyard_proto::cosmos::staking::v1beta1::{
-    CommissionRates, Description, MsgCreateValidator, MsgDelegate, MsgUndelegate,
-};
-use trainyard_proto::dec::Dec;
 use trainyard_proto::registry::{MsgLeave, MsgRegister, MsgUpdate, Role, VerificationClass};
 
 use super::amount;
 use super::governance::{Gov, Upgrade};
 use super::grants::{Authz, Feegrant};
+use super::stake::{Distribution, Slashing, Staking};
 use crate::cli::Global;
 
 #[derive(Debug, Subcommand)]
@@ -34,6 +25,9 @@ pub(super) enum Command {
     /// Withdraw what stake has earned
     #[command(subcommand)]
     Distribution(Distribution),
+    /// Let a jailed validator back
+    #[command(subcommand)]
+    Slashing(Slashing),
     /// Register as worker or evaluator
     #[command(subcommand)]
     Registry(Registry),
@@ -60,69 +54,6 @@ pub(super) enum Bank {
         sender: String,
         /// The recipient: an address or a key's name
         to: String,
-        /// As 2.5TRAIN or 2500000utrain
-        #[arg(value_parser = amount)]
-        amount: u64,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Staking {
-    /// Delegate to a validator
-    Delegate {
-        /// The validator's operator address
-        validator: String,
-        /// As 2.5TRAIN or 2500000utrain
-        #[arg(value_parser = amount)]
-        amount: u64,
-    },
-    /// Take a delegation back; the money returns after the unbonding time
-    Unbond {
-        /// The validator's operator address
-        validator: String,
-        /// As 2.5TRAIN or 2500000utrain
-        #[arg(value_parser = amount)]
-        amount: u64,
-    },
-    /// Become a validator
-    CreateValidator {
-        /// The node's consensus key: ed25519, base64, as in its priv_validator_key.json
-        #[arg(long)]
-        pubkey: String,
-        /// Own stake, as 2.5TRAIN or 2500000utrain
-        #[arg(long, value_parser = amount)]
-        amount: u64,
-        /// The name to be known by
-        #[arg(long)]
-        moniker: String,
-        /// What you take of all rewards before your delegators, as 0.05 for 5 %
-        #[arg(long, default_value = "0", value_name = "RATE")]
-        commission_rate: Dec,
-        /// The most it can ever be
-        #[arg(long, default_value = "0.2", value_name = "RATE")]
-        commission_max_rate: Dec,
-        /// The most it can change in a day
-        #[arg(long, default_value = "0.01", value_name = "RATE")]
-        commission_max_change_rate: Dec,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Distribution {
-    /// Withdraw what a delegation has earned
-    WithdrawRewards {
-        /// The validator's operator address
-        validator: String,
-    },
-    /// Withdraw the commission of the validator that you operate
-    WithdrawCommission,
-    /// Have rewards sent to another account
-    SetWithdrawAddress {
-        /// An address or a key's name
-        to: String,
-    },
-    /// Give money to the community
-    FundCommunityPool {
         /// As 2.5TRAIN or 2500000utrain
         #[arg(value_parser = amount)]
         amount: u64,
@@ -200,6 +131,7 @@ impl Command {
             Self::Bank(command) => command.message(global, sender),
             Self::Staking(command) => command.message(sender),
             Self::Distribution(command) => command.message(global, sender),
+            Self::Slashing(command) => Ok(command.message(sender)),
             Self::Registry(command) => Ok(command.message(sender)),
             Self::Gov(command) => command.message(sender),
             Self::Upgrade(command) => Ok(command.message(sender)),
@@ -207,12 +139,6 @@ impl Command {
             Self::Feegrant(command) => command.message(global, sender),
         }
     }
-}
-
-/// A validator's address as it was typed, once it is known to be one.
-fn operator(text: String) -> Result<String> {
-    Address::parse_operator(&text)?;
-    Ok(text)
 }
 
 impl Bank {
@@ -223,75 +149,6 @@ impl Bank {
             to_address: global.account(&to)?.to_string(),
             amount: vec![utrain(amount)],
         }))
-    }
-}
-
-impl Staking {
-    fn message(self, sender: Address) -> Result<Any> {
-        let delegator_address = sender.to_string();
-        Ok(match self {
-            Self::Delegate { validator, amount } => any::pack(&MsgDelegate {
-                delegator_address,
-                validator_address: operator(validator)?,
-                amount: Some(utrain(amount)),
-            }),
-            Self::Unbond { validator, amount } => any::pack(&MsgUndelegate {
-                delegator_address,
-                validator_address: operator(validator)?,
-                amount: Some(utrain(amount)),
-            }),
-            Self::CreateValidator {
-                pubkey,
-                amount,
-                moniker,
-                commission_rate,
-                commission_max_rate,
-                commission_max_change_rate,
-            } => {
-                let key = BASE64.decode(pubkey.trim()).ok().filter(|key| key.len() == 32);
-                let key = key
-                    .ok_or_else(|| eyre!("--pubkey {pubkey:?} is not an ed25519 key: 32 bytes as base64 are needed"))?;
-                #[allow(deprecated)] // The delegator's address is still on the wire.
-                any::pack(&MsgCreateValidator {
-                    description: Some(Description {
-                        moniker,
-                        ..Description::default()
-                    }),
-                    commission: Some(CommissionRates {
-                        rate: commission_rate.atomics(),
-                        max_rate: commission_max_rate.atomics(),
-                        max_change_rate: commission_max_change_rate.atomics(),
-                    }),
-                    min_self_delegation: "1".into(),
-                    delegator_address,
-                    validator_address: sender.operator(),
-                    pubkey: Some(any::pack(&ed25519::PubKey { key })),
-                    value: Some(utrain(amount)),
-                })
-            }
-        })
-    }
-}
-
-impl Distribution {
-    fn message(self, global: &Global, sender: Address) -> Result<Any> {
-        Ok(match self {
-            Self::WithdrawRewards { validator } => any::pack(&MsgWithdrawDelegatorReward {
-                delegator_address: sender.to_string(),
-                validator_address: operator(validator)?,
-            }),
-            Self::WithdrawCommission => any::pack(&MsgWithdrawValidatorCommission {
-                validator_address: sender.operator(),
-            }),
-            Self::SetWithdrawAddress { to } => any::pack(&MsgSetWithdrawAddress {
-                delegator_address: sender.to_string(),
-                withdraw_address: global.account(&to)?.to_string(),
-            }),
-            Self::FundCommunityPool { amount } => any::pack(&MsgFundCommunityPool {
-                amount: vec![utrain(amount)],
-                depositor: sender.to_string(),
-            }),
-        })
     }
 }
 

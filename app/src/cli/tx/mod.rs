@@ -11,6 +11,7 @@ mod governance;
 mod grants;
 mod messages;
 mod offline;
+mod stake;
 
 use std::time::Duration;
 
