@@ -14,7 +14,7 @@ use trainyard_exact::program::Program;
 use trainyard_exact::task::{Loss, Optimizer, Task};
 use trainyard_exact::train::Trainer;
 
-const STEPS: u32 = 6;
+const STEPS: u32 = 20;
 /// Rows printed of each profile.
 const ROWS: usize = 24;
 
