@@ -15,6 +15,9 @@ const BAR: f64 = 10.0;
 const TOP: f64 = 66.0;
 const TITLES: [&str; 3] = ["Whole steps of training", "Convolutions", "Products of matrices"];
 
+/// A name with its ratios, and whether each is on one thread.
+type Line<'a> = (&'a str, Vec<(bool, f64)>);
+
 /// Which title a row stands under.
 fn group(name: &str) -> Option<usize> {
     let starts = [("step", 0), ("conv", 1), ("matmul", 2), ("attention", 2)];
@@ -27,7 +30,7 @@ fn group(name: &str) -> Option<usize> {
 /// An SVG file of all ratios of times.
 pub(crate) fn draw(rows: &[Row]) -> String {
     // By group and place of the first row of a name: the name and its ratios on one and on two threads.
-    let mut lines: BTreeMap<(usize, usize), (&str, Vec<(bool, f64)>)> = BTreeMap::new();
+    let mut lines: BTreeMap<(usize, usize), Line<'_>> = BTreeMap::new();
     let mut places: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (at, row) in rows.iter().enumerate() {
         let (Some(group), Some(ratio), Some((name, threads))) =
