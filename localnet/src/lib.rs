@@ -288,6 +288,31 @@ impl Network {
         serde_json::from_str(text.trim()).wrap_err_with(|| format!("{args:?} printed {text:?}"))
     }
 
+    /// Runs `trainerd audit` on a job of a client, and gives what it prints.
+    ///
+    /// # Errors
+    /// What the audit found to differ.
+    pub fn audit(&self, client: &str, job_id: u64, machine: &[&str]) -> Result<String> {
+        let mut args: Vec<String> = Vec::new();
+        for (flag, value) in [
+            ("--home", self.plan.folder.join("auditor").display().to_string()),
+            ("audit", String::new()),
+            ("--job", job_id.to_string()),
+            ("--vault", self.client_home(client)?.display().to_string()),
+            ("--node", self.rpc()),
+            ("--chain-id", self.plan.chain_id.clone()),
+            ("--listen", format!("/ip4/{}/tcp/0", self.plan.base)),
+            ("--bootstrap", self.bootstrap.clone()),
+        ] {
+            args.push(flag.into());
+            if !value.is_empty() {
+                args.push(value);
+            }
+        }
+        args.extend(machine.iter().map(ToString::to_string));
+        run("trainerd", &args)
+    }
+
     /// Starts a command of a client that runs for a while; its output goes to `<folder>/<log>.log`.
     pub fn command_in_background(&self, name: &str, args: &[&str], log: &str) -> Result<Process> {
         let mut all: Vec<String> = args.iter().map(ToString::to_string).collect();

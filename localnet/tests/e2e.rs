@@ -252,6 +252,57 @@ async fn a_job_settles_one_is_cancelled_and_one_expires() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_exact_job_is_trained_again_to_the_same_roots() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut network = Network::start(Plan::small(folder.path())).await?;
+    network.start_trainers().await?;
+    let mut alice = Alice::prepare(&network, "both")?;
+    alice.model = network.client_home("alice")?.join("cnn.onnx").display().to_string();
+    network.command("alice", &["model", "new", "cnn", "--out", &alice.model])?;
+    let more = [
+        "--verification",
+        "exact",
+        "--rounds",
+        "2",
+        "--local-steps",
+        "20",
+        "--batch-size",
+        "32",
+        "--schedule",
+        "cosine",
+        "--schedule-steps",
+        "40",
+        "--compression",
+        "5%",
+    ];
+    let watched = alice.post(&network, "watched", 1, &more).await?;
+    let job = network.job_until(1, "the job to settle", LIMIT, settled).await?;
+    drop(watched);
+    let spec = job.spec.clone().ok_or_eyre("no spec")?;
+    assert_eq!(spec.program_root.len(), 32);
+    let scores: Vec<u32> = job
+        .evaluators
+        .iter()
+        .filter_map(|e| e.attestation.as_ref().filter(|a| a.accepted).map(|a| a.score_ppm))
+        .collect();
+    assert_eq!(scores, [job.score_ppm; 2], "equal work has equal scores");
+
+    // Whoever trains it again, with other instructions and another number of threads, finds every root.
+    let printed = network.audit("alice", 1, &["--isa", "scalar", "--threads", "2"])?;
+    for number in 0..2 {
+        let round = network.round(1, number).await?;
+        let merged = format!("merged    {}", hex::encode(&round.end_root));
+        ensure!(printed.contains(&merged), "{printed}");
+        for commit in &round.commits {
+            let line = format!("{}  {}, 21 states", hex::encode(&commit.delta_root), commit.worker);
+            ensure!(printed.contains(&line), "{line} is not in {printed}");
+        }
+    }
+    ensure!(printed.contains("every root is reproduced"), "{printed}");
+    network.stop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_goes_on_from_its_checkpoint_and_a_dead_one_is_dropped() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut network = Network::start(Plan::small(folder.path())).await?;

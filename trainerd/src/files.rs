@@ -4,6 +4,7 @@
 //! jobs/<id>/model.onnx                  the graph
 //!           state-<root>.safetensors    weights of an agreed root, the last two
 //!           delta-<round>               this worker's delta of a round, the last two
+//!           trace-<round>.json          what opens this worker's trace of a round, served when the job is over
 //!           error-<round>.safetensors   what compressing that delta lost, to be carried on
 //!           checkpoint                  where a round stands: steps, trace so far, weights and optimizer state
 //!           evaluation.json             an evaluator's score and salt, before it is committed
@@ -69,6 +70,11 @@ impl JobFiles {
     /// The path of this worker's delta of a round.
     pub fn delta(&self, round: u32) -> PathBuf {
         self.path(&format!("delta-{round}"))
+    }
+
+    /// The path of what opens this worker's trace of a round.
+    pub fn trace(&self, round: u32) -> PathBuf {
+        self.path(&format!("trace-{round}.json"))
     }
 
     /// The path of what compressing the delta of a round lost.

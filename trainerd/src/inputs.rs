@@ -7,12 +7,17 @@ use trainyard_client::data::Manifest;
 use trainyard_exact::{
     Weights,
     compress::check_model,
+    lower::training,
     onnx::{self, Graph},
     state_root,
     weights_file::{Limits, from_safetensors},
 };
+use trainyard_modules::job::parse_task;
 use trainyard_overlay::{Cid, Multiaddr, Overlay, PeerId};
-use trainyard_proto::job::{Job, JobSpec};
+use trainyard_proto::{
+    job::{Job, JobSpec},
+    registry::VerificationClass,
+};
 
 use crate::{chain::Chain, dataset::fetch_manifest, files::MAX_WEIGHTS};
 
@@ -47,6 +52,17 @@ impl Inputs {
             graph.macs(),
             spec.macs_per_sample
         );
+        if spec.verification() == VerificationClass::Exact {
+            let task = spec.task.clone().unwrap_or_default();
+            let program = training(&graph, &parse_task(&task)?, task.batch_size as usize)?;
+            let root = program.root()?;
+            ensure!(
+                root.as_slice() == spec.program_root,
+                "the model and the task are lowered to a program with the root {}, the job says {}",
+                hex::encode(root),
+                hex::encode(&spec.program_root)
+            );
+        }
         if spec.delta_share_ppm > 0 {
             check_model(&graph)?;
         }

@@ -9,12 +9,14 @@
 //! inputs.rs        a job's graph, start weights and manifest, checked before money moves
 //! dataset.rs       a split in memory
 //! files.rs         a job's folder: what a killed daemon finds again
+//! audit.rs         trains a job again and compares every root
 //! score.rs         an auditor's own evaluation of a model
 //! serve.rs         deltas and weights for the other members
 //! chain.rs         questions to the chain, transactions, the next block
 //! config.rs, identity.rs, metrics.rs
 //! ```
 
+pub mod audit;
 pub mod chain;
 pub mod config;
 pub mod daemon;

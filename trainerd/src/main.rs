@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use trainyard_client::data::Input;
 use trainyard_exact::kernels::Isa;
 use trainyard_trainerd::{
+    audit::{Audit, audit},
     config::Config,
     daemon,
     engine::{Compute, Kind},
@@ -40,6 +41,22 @@ enum Command {
     Show,
     /// Runs the daemon; flags override config.toml.
     Start(Settings),
+    /// Trains a job again from what the chain has fixed and compares every root; fails at the first that differs.
+    Audit {
+        /// The job.
+        #[arg(long)]
+        job: u64,
+        /// The last round to train, from 0; without it the last one that was closed.
+        #[arg(long)]
+        round: Option<u32>,
+        /// Home of the job's client, whose vault has the key of encrypted training data.
+        #[arg(long, value_name = "FOLDER")]
+        vault: Option<PathBuf>,
+        #[command(flatten)]
+        reach: Reach,
+        #[command(flatten)]
+        machine: Machine,
+    },
     /// Scores a model on labelled data, without chain or mesh.
     Score {
         /// The graph, an ONNX file.
@@ -83,15 +100,28 @@ impl Machine {
     }
 }
 
-/// Overrides of config.toml.
+/// Where chain and mesh are.
 #[derive(Args, Default)]
-struct Settings {
+struct Reach {
     /// RPC address of a Trainyard node.
     #[arg(long, env = "TRAINERD_NODE")]
     node: Option<String>,
     /// Chain id.
     #[arg(long, env = "TRAINERD_CHAIN_ID")]
     chain_id: Option<String>,
+    /// Address to listen on; may be given several times.
+    #[arg(long)]
+    listen: Vec<String>,
+    /// Peer to join through, ending in /p2p/…; may be given several times.
+    #[arg(long)]
+    bootstrap: Vec<String>,
+}
+
+/// Overrides of config.toml.
+#[derive(Args, Default)]
+struct Settings {
+    #[command(flatten)]
+    reach: Reach,
     /// Name of the account's key.
     #[arg(long)]
     key: Option<String>,
@@ -110,12 +140,6 @@ struct Settings {
     /// Name shown to others.
     #[arg(long)]
     moniker: Option<String>,
-    /// Address to listen on; may be given several times.
-    #[arg(long)]
-    listen: Vec<String>,
-    /// Peer to join through, ending in /p2p/…; may be given several times.
-    #[arg(long)]
-    bootstrap: Vec<String>,
     #[command(flatten)]
     machine: Machine,
     /// Jobs worked on at once.
@@ -123,31 +147,45 @@ struct Settings {
     max_jobs: Option<usize>,
 }
 
-impl Settings {
+fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+fn set_list(field: &mut Vec<String>, value: Vec<String>) {
+    if !value.is_empty() {
+        *field = value;
+    }
+}
+
+impl Reach {
     fn apply(self, config: &mut Config) {
-        fn set<T>(field: &mut T, value: Option<T>) {
-            if let Some(value) = value {
-                *field = value;
-            }
-        }
-        fn set_list(field: &mut Vec<String>, value: Vec<String>) {
-            if !value.is_empty() {
-                *field = value;
-            }
-        }
         set(&mut config.node, self.node);
         set(&mut config.chain_id, self.chain_id);
+        set_list(&mut config.listen, self.listen);
+        set_list(&mut config.bootstrap, self.bootstrap);
+    }
+}
+
+impl Machine {
+    fn apply(self, config: &mut Config) {
+        set(&mut config.engine, self.engine.map(|kind| kind.to_string()));
+        set(&mut config.isa, self.isa.map(|isa| isa.to_string()));
+        set(&mut config.threads, self.threads);
+    }
+}
+
+impl Settings {
+    fn apply(self, config: &mut Config) {
+        self.reach.apply(config);
+        self.machine.apply(config);
         set(&mut config.key, self.key);
         set(&mut config.keyring_backend, self.keyring_backend);
         set(&mut config.keyring_home, self.keyring_home);
         set_list(&mut config.roles, self.roles);
         set(&mut config.bond, self.bond);
         set(&mut config.moniker, self.moniker);
-        set_list(&mut config.listen, self.listen);
-        set_list(&mut config.bootstrap, self.bootstrap);
-        set(&mut config.engine, self.machine.engine.map(|kind| kind.to_string()));
-        set(&mut config.isa, self.machine.isa.map(|isa| isa.to_string()));
-        set(&mut config.threads, self.machine.threads);
         set(&mut config.max_jobs, self.max_jobs);
     }
 }
@@ -199,6 +237,22 @@ fn main() -> Result<()> {
             println!("right       {right} of {}", metrics.samples);
             println!("accuracy    {} ppm", metrics.accuracy_ppm());
             Ok(())
+        }
+        Command::Audit {
+            job,
+            round,
+            vault,
+            reach,
+            machine,
+        } => {
+            let mut config = Config::read(&cli.home)?;
+            // A daemon of this home may be running.
+            config.listen = vec!["/ip4/0.0.0.0/tcp/0".into()];
+            reach.apply(&mut config);
+            machine.apply(&mut config);
+            config.check()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(audit(&cli.home, &config, Audit { job, round, vault }))
         }
         Command::Start(settings) => {
             let mut config = Config::read(&cli.home)?;

@@ -3,6 +3,7 @@
 //! | key | content |
 //! |---|---|
 //! | `delta/<job>/<round>` | this worker's delta of a round: safetensors, or compressed where the job says so |
+//! | `trace/<job>/<round>` | what opens this worker's trace of a round ([`crate::audit::OpenedTrace`]), for anyone, when the job is over |
 //! | `state/<job>/<root>` | the weights of an agreed root (hex), safetensors |
 
 use std::path::PathBuf;
@@ -26,6 +27,11 @@ pub fn delta_key(job: u64, round: u32) -> String {
     format!("delta/{job}/{round}")
 }
 
+/// Key of what opens a worker's trace.
+pub fn trace_key(job: u64, round: u32) -> String {
+    format!("trace/{job}/{round}")
+}
+
 /// Key of the weights with a root.
 pub fn state_key(job: u64, root: &[u8]) -> String {
     format!("state/{job}/{}", hex::encode(root))
@@ -41,6 +47,7 @@ fn parse(key: &str) -> Option<(u64, Wanted)> {
     }
     match kind {
         "delta" => Some((job, Wanted::Delta(last.parse().ok()?))),
+        "trace" => Some((job, Wanted::Trace(last.parse().ok()?))),
         "state" => Some((
             job,
             Wanted::State(hex::decode(last).ok().filter(|root| root.len() == 32)?),
@@ -52,6 +59,7 @@ fn parse(key: &str) -> Option<(u64, Wanted)> {
 #[derive(Debug, PartialEq)]
 enum Wanted {
     Delta(u32),
+    Trace(u32),
     State(Vec<u8>),
 }
 
@@ -59,8 +67,13 @@ enum Wanted {
 impl StreamHandler for Server {
     async fn open(&self, peer: PeerId, key: &str) -> Option<StreamBody> {
         let (job, wanted) = parse(key)?;
-        if !self.chain.may_publish(job, &peer).await.unwrap_or(false) {
-            tracing::debug!(%peer, key, "refused: not a member of the job");
+        let may = match wanted {
+            // Before, an evaluator could copy what it has to find out.
+            Wanted::Trace(_) => self.chain.job(job).await.is_ok_and(|job| job.closed_at > 0),
+            Wanted::Delta(_) | Wanted::State(_) => self.chain.may_publish(job, &peer).await.unwrap_or(false),
+        };
+        if !may {
+            tracing::debug!(%peer, key, "refused: not a member of the job, or too early");
             return None;
         }
         // A folder is made only by jobs of our own; a stranger's number must not make one.
@@ -70,6 +83,7 @@ impl StreamHandler for Server {
         let files = JobFiles::open(&self.home, job).ok()?;
         let path = match wanted {
             Wanted::Delta(round) => files.delta(round),
+            Wanted::Trace(round) => files.trace(round),
             Wanted::State(root) => files.state(&root),
         };
         let bytes = tokio::fs::read(&path).await.ok()?;
@@ -88,6 +102,7 @@ mod tests {
     #[test]
     fn keys_are_read_back_and_strange_ones_are_not() {
         assert_eq!(parse(&delta_key(7, 3)), Some((7, Wanted::Delta(3))));
+        assert_eq!(parse(&trace_key(7, 3)), Some((7, Wanted::Trace(3))));
         assert_eq!(parse(&state_key(7, &[9; 32])), Some((7, Wanted::State(vec![9; 32]))));
         for strange in [
             "",

@@ -151,7 +151,11 @@ fn models_and_tasks_out_of_bounds() {
         (|s| s.paradigm = 99, &["PARADIGM_UNSPECIFIED", "PARADIGM_FEDERATED"]),
         (
             |s| s.set_verification(VerificationClass::Exact),
-            &["VERIFICATION_CLASS_EXACT", "PINNED"],
+            &["program root is 0 bytes", "32 bytes"],
+        ),
+        (
+            |s| s.program_root = vec![0; 32],
+            &["outside of class exact is 32", "0 to 0"],
         ),
         (|s| s.verification = 0, &["VERIFICATION_CLASS_UNSPECIFIED"]),
         (|s| s.macs_per_sample = 0, &["per sample is 0", "1 to 1125899906842624"]),

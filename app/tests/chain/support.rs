@@ -132,6 +132,7 @@ pub(crate) fn spec() -> JobSpec {
         partial_share_bp: 5_000,
         macs_per_sample: 1_000,
         delta_share_ppm: 0,
+        program_root: Vec::new(),
     }
 }
 

@@ -35,6 +35,9 @@ const LEARNED_PPM: u32 = 970_000;
 /// Trains a CNN on encrypted MNIST on a network of real processes and checks every figure.
 #[derive(Parser)]
 struct Options {
+    /// Train on this engine: `libtorch`, or `exact`, whose every root is found again in the end
+    #[arg(long, default_value = "libtorch", value_parser = ["libtorch", "exact"])]
+    engine: String,
     /// Leave the network up afterwards, until Ctrl-C
     #[arg(long)]
     keep: bool,
@@ -80,7 +83,7 @@ async fn demo(options: Options) -> Result<bool> {
     let started = Instant::now();
     // Ctrl-C must stop the processes, too: the network is dropped on the way out.
     let verdict = tokio::select! {
-        verdict = walk(&folder, &results, options.keep, started) => verdict,
+        verdict = walk(&folder, &results, &options, started) => verdict,
         _ = tokio::signal::ctrl_c() => Err(eyre!("interrupted")),
     };
     if !matches!(verdict, Ok(true)) && options.dir.is_none() {
@@ -89,7 +92,8 @@ async fn demo(options: Options) -> Result<bool> {
     verdict
 }
 
-async fn walk(folder: &Path, results: &Path, keep: bool, started: Instant) -> Result<bool> {
+async fn walk(folder: &Path, results: &Path, options: &Options, started: Instant) -> Result<bool> {
+    let exact = options.engine == "exact";
     step(started, "Four validators, each with its own CometBFT");
     let train = UTRAIN_PER_TRAIN;
     let named = |names: &[&str], each: u64| names.iter().map(|n| ((*n).to_string(), each * train)).collect();
@@ -166,7 +170,8 @@ async fn walk(folder: &Path, results: &Path, keep: bool, started: Instant) -> Re
         started,
         "Alice posts the job: 1000 TRAIN in escrow; then everybody works",
     );
-    let job_id = post(&network, &names, &model, &packed)?;
+    let class = if exact { "exact" } else { "pinned" };
+    let job_id = post(&network, &names, &model, &packed, class)?;
     let job = network.job(job_id).await?;
     network.check()?;
 
@@ -192,7 +197,16 @@ async fn walk(folder: &Path, results: &Path, keep: bool, started: Instant) -> Re
         fetched["tensors"],
         text(&fetched["sha256"])
     ));
-    let own = score(&model, &weights, &files)?;
+    let own = score(&model, &weights, &files, &options.engine)?;
+    let reproduced = if exact {
+        step(
+            started,
+            "Somebody else trains the whole job again, with other instructions and threads",
+        );
+        audit(&network, &names, &job).await?
+    } else {
+        true
+    };
 
     // The epoch's end pays the fees to the validators.
     let epoch = network.plan().epoch_blocks;
@@ -204,6 +218,7 @@ async fn walk(folder: &Path, results: &Path, keep: bool, started: Instant) -> Re
     for file in [&model, &weights] {
         std::fs::copy(file, results.join(file.file_name().ok_or_eyre("no name")?))?;
     }
+    let verdict = verdict && reproduced;
     if verdict {
         println!(
             "\nVERDICT: every figure is right, after {seconds} s. Graph and weights are in {}.",
@@ -212,7 +227,7 @@ async fn walk(folder: &Path, results: &Path, keep: bool, started: Instant) -> Re
     } else {
         println!("\nVERDICT: something is wrong, after {seconds} s; see the lines marked NO above.");
     }
-    if keep {
+    if options.keep {
         println!("\nThe network is up. Try, in another terminal:\n");
         let args = network.client_args("alice")?.join(" ");
         let trainyard = binary("trainyard")?;
@@ -268,7 +283,7 @@ impl Names {
 }
 
 /// Posts the job and tells what happens until it ends; gives its number.
-fn post(network: &Network, names: &Names, model: &Path, packed: &Value) -> Result<u64> {
+fn post(network: &Network, names: &Names, model: &Path, packed: &Value, class: &str) -> Result<u64> {
     let (train, test) = (
         text(&packed["train"]["manifest_cid"]),
         text(&packed["test"]["manifest_cid"]),
@@ -305,6 +320,8 @@ fn post(network: &Network, names: &Names, model: &Path, packed: &Value) -> Resul
         "0.05",
         "--momentum",
         "0.9",
+        "--verification",
+        class,
         "--from",
         "alice",
         "--yes",
@@ -438,7 +455,7 @@ fn percent(ppm: &str) -> String {
 }
 
 /// What `trainerd score` found: lines of name and value.
-fn score(model: &Path, weights: &Path, files: &Path) -> Result<BTreeMap<String, String>> {
+fn score(model: &Path, weights: &Path, files: &Path, engine: &str) -> Result<BTreeMap<String, String>> {
     let file = |name: &str| files.join(name).display().to_string();
     let args = [
         "score",
@@ -450,6 +467,8 @@ fn score(model: &Path, weights: &Path, files: &Path) -> Result<BTreeMap<String, 
         &file("t10k-images-idx3-ubyte"),
         "--labels",
         &file("t10k-labels-idx1-ubyte"),
+        "--engine",
+        engine,
     ];
     println!("      $ trainerd {}", args.join(" "));
     let printed = run("trainerd", &args)?;
@@ -461,6 +480,61 @@ fn score(model: &Path, weights: &Path, files: &Path) -> Result<BTreeMap<String, 
         }
     }
     Ok(found)
+}
+
+/// Instructions other than the best of this CPU, which the workers use.
+fn other_instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx512f") {
+        return "avx2";
+    }
+    "scalar"
+}
+
+/// Trains the job again and shows the roots of every round side by side; `false` when one differs.
+async fn audit(network: &Network, names: &Names, job: &Job) -> Result<bool> {
+    let machine = ["--isa", other_instructions(), "--threads", "2"];
+    println!("      $ trainerd audit --job {} {}", job.id, machine.join(" "));
+    let printed = network.audit("alice", job.id, &machine)?;
+    for line in printed.lines() {
+        let (line, worker) = line
+            .split_once("  train1")
+            .map_or((line, String::new()), |(line, rest)| {
+                let (address, rest) = rest.split_once(',').unwrap_or((rest, ""));
+                (line, format!("  {},{rest}", names.name(&format!("train1{address}"))))
+            });
+        say(&format!("{line}{worker}"));
+    }
+    let mut found = printed.lines().filter_map(|line| line.strip_prefix("  merged    "));
+    let head = WORKERS.iter().chain(&["re-executor"]);
+    let head: Vec<String> = head.map(|name| format!("{name:<16}")).collect();
+    println!(
+        "\nThe root of the weights after each round:\n           {}",
+        head.join("")
+    );
+    let mut same = true;
+    for number in 0..ROUNDS {
+        let round = network.round(job.id, number).await?;
+        let vote = |worker: &&str| -> String {
+            let vote = round.votes.iter().find(|v| names.name(&v.worker) == *worker);
+            vote.map(|v| hex::encode(&v.end_root)).unwrap_or_default()
+        };
+        let mut roots: Vec<String> = WORKERS.iter().map(vote).collect();
+        roots.push(found.next().unwrap_or_default().to_owned());
+        let equal = roots.iter().all(|root| root.len() == 64 && *root == roots[0]);
+        let cells: Vec<String> = roots
+            .iter()
+            .map(|root| format!("{:<16}", root.chars().take(14).collect::<String>()))
+            .collect();
+        println!(
+            "  round {}  {}{}",
+            number + 1,
+            cells.join(""),
+            if equal { "equal" } else { "NOT EQUAL" }
+        );
+        same &= equal;
+    }
+    Ok(same)
 }
 
 /// Who has what at one moment, utrain.

@@ -7,7 +7,7 @@ use trainyard_proto::{
     registry::Role,
 };
 
-use super::{PARAMS, job, phase_name, portion, pots, spec, state_name};
+use super::{PARAMS, job, phase_name, portion, pots, spec, spec::tolerance_ppm, state_name};
 use crate::{
     error::Error,
     registry::{self, NODES},
@@ -127,14 +127,16 @@ fn explain_account(
             Some(a) if a.accepted => format!(
                 "It scored {} ppm, within {} of the median {}; its part of {} is 1 / {}.",
                 a.score_ppm,
-                params.tolerance_ppm,
+                tolerance_ppm(spec, params),
                 job.score_ppm,
                 show(evaluators_pot),
                 job.evaluators.len()
             ),
             Some(a) if job.closed_at > 0 => format!(
                 "It scored {} ppm, more than {} away from the median {}, and is not paid.",
-                a.score_ppm, params.tolerance_ppm, job.score_ppm
+                a.score_ppm,
+                tolerance_ppm(spec, params),
+                job.score_ppm
             ),
             Some(a) => format!("It scored {} ppm.", a.score_ppm),
             None if job.closed_at > 0 => "It revealed no score in time and is not paid.".to_string(),

@@ -7,7 +7,9 @@ use trainyard_proto::{
     prost::Message,
 };
 
-use super::{LOG_MODELS, MODEL_LOG, PARAMS, event, lifecycle::clear_deadline, portion, pots, spec};
+use super::{
+    LOG_MODELS, MODEL_LOG, PARAMS, event, lifecycle::clear_deadline, portion, pots, spec, spec::tolerance_ppm,
+};
 use crate::{
     bank::{self, transfer},
     context::Ctx,
@@ -126,8 +128,9 @@ pub(super) fn settle(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> 
         return skip_scoring(ctx, job, "no evaluator revealed its score in time");
     };
     job.score_ppm = median;
+    let tolerance = tolerance_ppm(&spec(ctx.state, job.id)?, &params);
     for attestation in job.evaluators.iter_mut().filter_map(|e| e.attestation.as_mut()) {
-        attestation.accepted = attestation.score_ppm.abs_diff(median) <= params.tolerance_ppm;
+        attestation.accepted = attestation.score_ppm.abs_diff(median) <= tolerance;
     }
     let (workers, evaluators) = pots(&params, job.budget)?;
     pay_workers(ctx, job, workers)?;

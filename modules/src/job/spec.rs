@@ -97,6 +97,15 @@ fn check_task(task: &Task) -> Result<(), Error> {
     within("local steps", u64::from(task.local_steps), 1, 100_000)
 }
 
+/// How far from the median a score may lie, in parts per million. In class exact equal work has equal scores.
+pub(super) fn tolerance_ppm(spec: &JobSpec, params: &Params) -> u32 {
+    if spec.verification() == VerificationClass::Exact {
+        0
+    } else {
+        params.tolerance_ppm
+    }
+}
+
 fn check_data(what: &'static str, data: Option<&DataRef>) -> Result<(), Error> {
     let data = data.ok_or_else(|| bad(what, "missing", "a dataset"))?;
     let DataRef {
@@ -132,6 +141,7 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         partial_share_bp,
         macs_per_sample,
         delta_share_ppm,
+        program_root,
     } = spec;
     if name.len() > 128 {
         return Err(bad("name", format!("{} bytes", name.len()), "at most 128 bytes"));
@@ -160,12 +170,20 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
             "PARADIGM_FEDERATED (the only one so far)",
         ));
     }
-    if !matches!(
-        spec.verification(),
-        VerificationClass::Pinned | VerificationClass::Tolerant
-    ) {
-        let bound = "VERIFICATION_CLASS_PINNED or VERIFICATION_CLASS_TOLERANT (no exact engine yet)";
-        return Err(bad("verification class", spec.verification().as_str_name(), bound));
+    match spec.verification() {
+        VerificationClass::Exact => check_32("program root", program_root)?,
+        VerificationClass::Pinned | VerificationClass::Tolerant => {
+            within(
+                "program root's bytes outside of class exact",
+                program_root.len() as u64,
+                0,
+                0,
+            )?;
+        }
+        VerificationClass::Unspecified => {
+            let bound = "VERIFICATION_CLASS_EXACT, VERIFICATION_CLASS_PINNED or VERIFICATION_CLASS_TOLERANT";
+            return Err(bad("verification class", spec.verification().as_str_name(), bound));
+        }
     }
     let Requirements {
         min_workers,

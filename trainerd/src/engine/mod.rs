@@ -89,6 +89,12 @@ pub struct Compute {
 }
 
 impl Compute {
+    /// The number of CPU threads.
+    pub fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        if self.threads == 0 { cores() } else { self.threads }
+    }
+
     /// The engine for a job: class exact asks for the exact one, other jobs run on what the operator wants, or on libtorch.
     ///
     /// # Errors
@@ -116,8 +122,7 @@ impl Compute {
     /// When the task makes no sense or does not suit the graph.
     pub fn engine(&self, kind: Kind, graph: &Graph, task: &job::Task) -> Result<Box<dyn Engine>, EngineError> {
         let parsed = parse_task(task)?;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if self.threads == 0 { cores() } else { self.threads };
+        let threads = self.threads();
         Ok(match kind {
             Kind::Exact => {
                 let isa = self.isa.unwrap_or_else(Isa::best);

@@ -106,7 +106,7 @@ pub struct Report {
 pub struct Trained {
     /// End weights.
     pub end: Weights,
-    /// State roots: the start's, then one at the end of each segment.
+    /// Roots of the whole state, the optimizer's included: at the start, then at the end of each segment.
     pub states: Vec<[u8; 32]>,
 }
 
@@ -123,31 +123,17 @@ pub fn train(
     report: &mut dyn FnMut(Report),
 ) -> Result<Option<Trained>> {
     let (mut done, mut states) = begin(engine, share, start, files)?;
-    let samples = u64::try_from(data.len())?;
-    let batches = Batches::new(
-        &share.beacon,
-        share.job,
-        share.round,
-        share.worker,
-        share.workers,
-        samples,
-        share.batch_size,
-    )?;
     let (mut losses, mut counted, mut since) = (0.0, 0u16, Instant::now());
-    for batch in batches.skip(done as usize).take((share.steps - done) as usize) {
+    for batch in batches(data, share)?
+        .skip(done as usize)
+        .take((share.steps - done) as usize)
+    {
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        let (x, y) = data.gather(&batch);
-        let loss = engine
-            .step(&x, &y, share.number(done), dropout_key(share, done))
-            .wrap_err_with(|| format!("step {} of round {}", done + 1, share.round))?;
+        losses += step(engine, data, share, &batch, done, &mut states)?;
         done += 1;
-        losses += loss;
         counted += 1;
-        if share.ends_segment(done) {
-            states.push(state_root(&whole_state(engine)?));
-        }
         if done % checkpoint_steps == 0 && done < share.steps {
             files.save(&checkpoint(share, done, &states), &whole_state(engine)?)?;
         }
@@ -168,6 +154,54 @@ pub fn train(
         end: engine.weights()?,
         states,
     }))
+}
+
+/// Trains a share from its start, as whoever checks it does.
+///
+/// # Errors
+/// When the start weights are not the share's, or training diverges.
+pub fn replay(engine: &mut dyn Engine, data: &Dataset, share: &Share, start: &Weights) -> Result<Trained> {
+    let mut states = fresh(engine, share, start)?;
+    for (done, batch) in (0..share.steps).zip(batches(data, share)?) {
+        step(engine, data, share, &batch, done, &mut states)?;
+    }
+    Ok(Trained {
+        end: engine.weights()?,
+        states,
+    })
+}
+
+/// The batches of a share, without end.
+fn batches(data: &Dataset, share: &Share) -> Result<Batches> {
+    let samples = u64::try_from(data.len())?;
+    Ok(Batches::new(
+        &share.beacon,
+        share.job,
+        share.round,
+        share.worker,
+        share.workers,
+        samples,
+        share.batch_size,
+    )?)
+}
+
+/// The step after `done` steps; gives its loss, and adds to `states` where a segment ends.
+fn step(
+    engine: &mut dyn Engine,
+    data: &Dataset,
+    share: &Share,
+    batch: &[u32],
+    done: u32,
+    states: &mut Vec<[u8; 32]>,
+) -> Result<f32> {
+    let (x, y) = data.gather(batch);
+    let loss = engine
+        .step(&x, &y, share.number(done), dropout_key(share, done))
+        .wrap_err_with(|| format!("step {} of round {}", done + 1, share.round))?;
+    if share.ends_segment(done + 1) {
+        states.push(state_root(&whole_state(engine)?));
+    }
+    Ok(loss)
 }
 
 /// Puts the engine where the round stands: at its checkpoint, or at its start.
@@ -192,11 +226,16 @@ fn begin(engine: &mut dyn Engine, share: &Share, start: &Weights, files: &JobFil
             return Ok((found.step, states));
         }
     }
-    engine.set_weights(start)?;
-    engine.set_optimizer_state(&Weights::new())?;
+    Ok((0, fresh(engine, share, start)?))
+}
+
+/// Puts the engine at the start of a round, and gives the root of its whole state there.
+fn fresh(engine: &mut dyn Engine, share: &Share, start: &Weights) -> Result<Vec<[u8; 32]>> {
     let root = state_root(start);
     ensure!(root == share.start_root, "the start weights' root is not the round's");
-    Ok((0, vec![root]))
+    engine.set_weights(start)?;
+    engine.set_optimizer_state(&Weights::new())?;
+    Ok(vec![state_root(&whole_state(engine)?)])
 }
 
 /// Prefix of optimizer tensors in a whole state; no ONNX initializer of ours begins so.

@@ -25,6 +25,7 @@ use trainyard_proto::{
 
 use super::{Next, Node};
 use crate::{
+    audit::OpenedTrace,
     dataset::Dataset,
     engine,
     files::{JobFiles, MAX_WEIGHTS},
@@ -258,6 +259,8 @@ impl Worker {
         self.node.announce(added.cid);
         let count = u32::try_from(trained.states.len())?;
         let salts = trace::salts(&self.node.salt_secret, self.job, round.round, count);
+        let opened = serde_json::to_vec(&OpenedTrace::new(&trained.states, &salts))?;
+        self.files.write(&self.files.trace(round.round), &opened)?;
         let message = MsgCommitTrace {
             worker: me.to_string(),
             job_id: self.job,

@@ -7,9 +7,11 @@ use serde_json::json;
 use trainyard_client::data::{Encryption, Manifest, Split};
 use trainyard_exact::{
     compress::check_model,
+    lower::training,
     onnx::{Limits, decode},
     state_root,
 };
+use trainyard_modules::job::parse_task;
 use trainyard_proto::{
     any, coin,
     job::{
@@ -112,7 +114,7 @@ pub(in crate::cli) struct Post {
     /// Subnet tag
     #[arg(long, default_value = "")]
     subnet: String,
-    /// `pinned` or `tolerant`
+    /// `exact` (the same bits everywhere), `pinned` or `tolerant`
     #[arg(long, default_value = "pinned")]
     verification: String,
     /// Share of a completed round's pay owed when the job fails, basis points
@@ -174,7 +176,7 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         peer_id: overlay.peer_id().to_string(),
         addresses: mesh::addresses(&overlay, &post.mesh),
     };
-    let spec = JobSpec {
+    let mut spec = JobSpec {
         name: post.name,
         model_cid,
         start_cid,
@@ -210,9 +212,10 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         provider: Some(provider),
         paradigm: Paradigm::Federated.into(),
         verification: match post.verification.as_str() {
+            "exact" => VerificationClass::Exact.into(),
             "pinned" => VerificationClass::Pinned.into(),
             "tolerant" => VerificationClass::Tolerant.into(),
-            other => bail!("--verification {other:?} is neither pinned nor tolerant"),
+            other => bail!("--verification {other:?} is none of exact, pinned and tolerant"),
         },
         requirements: Some(Requirements {
             min_workers: post.min_workers.unwrap_or(post.workers),
@@ -233,7 +236,13 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         partial_share_bp: post.partial_share_bp,
         macs_per_sample: graph.macs(),
         delta_share_ppm: post.compression,
+        program_root: Vec::new(),
     };
+    if spec.verification() == VerificationClass::Exact {
+        let task = spec.task.clone().unwrap_or_default();
+        let program = training(&graph, &parse_task(&task)?, task.batch_size as usize)?;
+        spec.program_root = program.root()?.to_vec();
+    }
     let budget = Some(coin::utrain(post.budget));
     let build = |client: trainyard_proto::address::Address| {
         Ok(vec![any::pack(&MsgPostJob {
