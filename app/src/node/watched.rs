@@ -19,8 +19,9 @@ struct Executed {
     since: Instant,
 }
 
-/// Passes every call on. Once the height to halt at, or before an upgrade to another program, is committed it says so and
-/// executes no other block.
+/// Passes every call on. Once the height to halt at is committed it says so and executes no other block; before an upgrade to
+/// another program it says so when the next block is proposed, so that peers have had the time between two blocks to
+/// hear of the last one, which they need to stop as well.
 pub(super) struct Watched {
     app: Application,
     executed: Mutex<Option<Executed>>,
@@ -48,6 +49,13 @@ impl Watched {
         self.app.needed_upgrade()
     }
 
+    /// Tells who listens that there is nothing left to do.
+    fn halt(&self) {
+        if let Some(halt) = lock(&self.halt).take() {
+            let _ = halt.send(()); // Nobody listens to a node that is stopping already.
+        }
+    }
+
     /// The height it has halted at.
     pub(super) fn halted(&self) -> Option<u64> {
         self.app.last_block().filter(|_| self.app.halted()).map(|b| b.height)
@@ -72,12 +80,18 @@ impl Calls for Watched {
         &self,
         request: abci::RequestPrepareProposal,
     ) -> Result<abci::ResponsePrepareProposal, FatalError> {
+        if self.needed_upgrade().is_some() {
+            self.halt();
+        }
         Calls::prepare_proposal(&self.app, request)
     }
     fn process_proposal(
         &self,
         request: abci::RequestProcessProposal,
     ) -> Result<abci::ResponseProcessProposal, FatalError> {
+        if self.needed_upgrade().is_some() {
+            self.halt();
+        }
         Calls::process_proposal(&self.app, request)
     }
 
@@ -111,10 +125,8 @@ impl Calls for Watched {
                 "block"
             );
         }
-        if self.app.halted()
-            && let Some(halt) = lock(&self.halt).take()
-        {
-            let _ = halt.send(()); // Nobody listens to a node that is stopping already.
+        if self.app.halted() && self.needed_upgrade().is_none() {
+            self.halt();
         }
         Ok(response)
     }
