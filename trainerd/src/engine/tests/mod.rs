@@ -8,6 +8,7 @@ use trainyard_exact::{Tensor, Weights};
 use super::*;
 
 mod agreement;
+mod learning;
 mod operators;
 mod training;
 
