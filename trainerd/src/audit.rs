@@ -32,6 +32,9 @@ use crate::{
     serve::trace_key,
 };
 
+/// The states of each worker whose trace is open.
+type Traces = BTreeMap<String, Vec<[u8; 32]>>;
+
 /// Largest trace fetched, bytes.
 const MAX_TRACE: u64 = 1 << 20;
 
@@ -142,7 +145,7 @@ async fn run(chain: &Chain, overlay: &Overlay, compute: Compute, audit: Audit) -
         carried: BTreeMap::new(),
     };
     for round in rounds {
-        let mut traces = BTreeMap::new();
+        let mut traces = Traces::new();
         for commit in &round.commits {
             match opened(chain, overlay, &round, commit).await {
                 Ok(states) => _ = traces.insert(commit.worker.clone(), states),
@@ -184,7 +187,7 @@ struct Auditor {
 }
 
 impl Auditor {
-    fn round(&mut self, round: &Round, traces: &BTreeMap<String, Vec<[u8; 32]>>) -> Result<()> {
+    fn round(&mut self, round: &Round, traces: &Traces) -> Result<()> {
         let number = round.round;
         let here = state_root(&self.weights);
         println!("round {number}");
@@ -243,7 +246,153 @@ fn same(what: &str, here: &[u8], chain: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use trainyard_client::data::{Input, LabelColumn};
+    use trainyard_exact::{
+        kernels::Isa,
+        model::{MlpSpec, mlp},
+        onnx::{Graph, Limits, decode},
+    };
+    use trainyard_proto::{
+        job::{Optimizer, Task},
+        registry::VerificationClass,
+    };
+
     use super::*;
+    use crate::{paradigm::federated::Trained, score::packed};
+
+    const WORKERS: [&str; 2] = ["anna", "bert"];
+
+    fn spec() -> JobSpec {
+        let optimizer = Optimizer {
+            name: "sgd".into(),
+            learning_rate: "0.1".into(),
+            momentum: "0.9".into(),
+            ..Optimizer::default()
+        };
+        JobSpec {
+            task: Some(Task {
+                loss: "cross_entropy".into(),
+                optimizer: Some(optimizer),
+                batch_size: 4,
+                local_steps: 5,
+                ..Task::default()
+            }),
+            verification: VerificationClass::Exact.into(),
+            delta_share_ppm: 300_000,
+            ..JobSpec::default()
+        }
+    }
+
+    fn graph() -> Graph {
+        let spec = MlpSpec {
+            sample: vec![3],
+            hidden: vec![6],
+            classes: 2,
+            seed: 1,
+        };
+        decode(&mlp(&spec).unwrap(), &Limits::default()).unwrap()
+    }
+
+    fn data(folder: &Path) -> Dataset {
+        let path = folder.join("data.csv");
+        let rows = (0..40).map(|i| format!("{}.5,{},{},{}\n", i % 7, i % 5, i % 3, i % 2));
+        std::fs::write(&path, rows.collect::<String>()).unwrap();
+        let input = Input::Csv {
+            path,
+            label: LabelColumn::Index(3),
+            header: Some(false),
+        };
+        packed(input, vec![3]).unwrap()
+    }
+
+    fn auditor(folder: &Path, isa: Isa, threads: usize) -> Auditor {
+        let compute = Compute {
+            kind: None,
+            threads,
+            isa: Some(isa),
+        };
+        Auditor {
+            engine: compute.open(&graph(), &spec()).unwrap(),
+            data: Arc::new(data(folder)),
+            spec: spec(),
+            weights: graph().weights,
+            carried: BTreeMap::new(),
+        }
+    }
+
+    /// Two rounds as honest workers leave them on the chain, and their traces.
+    fn history(folder: &Path) -> Vec<(Round, Traces)> {
+        let mut node = auditor(folder, Isa::best(), 1);
+        let mut history = Vec::new();
+        for number in 0..2 {
+            let mut round = Round {
+                round: number,
+                start_root: state_root(&node.weights).to_vec(),
+                beacon: vec![u8::try_from(number).unwrap(); 32],
+                workers: WORKERS.map(String::from).to_vec(),
+                ..Round::default()
+            };
+            let (mut deltas, mut traces) = (Vec::new(), Traces::new());
+            for worker in WORKERS {
+                let share = Share::of(&node.spec, &round, worker).unwrap();
+                let Trained { end, states } = replay(node.engine.as_mut(), &node.data, &share, &node.weights).unwrap();
+                let (delta, error) = Delta::new(&node.spec, &node.weights, &end, node.carried.get(worker)).unwrap();
+                node.carried.extend(error.map(|error| (worker.to_owned(), error)));
+                round.commits.push(TraceCommit {
+                    worker: worker.into(),
+                    delta_root: delta.root().to_vec(),
+                    samples: share.samples(),
+                    ..TraceCommit::default()
+                });
+                traces.insert(worker.to_owned(), states);
+                deltas.push((share.samples(), delta));
+            }
+            node.weights = merge(&node.weights, &deltas).unwrap();
+            round.end_root = state_root(&node.weights).to_vec();
+            history.push((round, traces));
+        }
+        history
+    }
+
+    #[test]
+    fn honest_rounds_are_reproduced_and_the_first_difference_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = history(folder.path());
+        assert_eq!(history[1].1["bert"].len(), 6);
+        let audit = |history: &[(Round, Traces)]| -> Result<()> {
+            let mut auditor = auditor(folder.path(), Isa::SCALAR, 3);
+            history
+                .iter()
+                .try_for_each(|(round, traces)| auditor.round(round, traces))
+        };
+        audit(&history).unwrap();
+        let says = |change: fn(&mut Round, &mut Traces), expected: &str| {
+            let mut changed = history.clone();
+            let (round, traces) = &mut changed[1];
+            change(round, traces);
+            let error = audit(&changed).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error:?} should say {expected:?}");
+        };
+        says(
+            |_, traces| traces.get_mut("bert").unwrap()[3][0] ^= 1,
+            "round 1, bert: segment 3 of 5 ends here in",
+        );
+        says(
+            |_, traces| traces.get_mut("anna").unwrap().truncate(5),
+            "round 1, anna: segment 5 of 5 ends here in",
+        );
+        says(
+            |round, traces| {
+                round.commits[1].delta_root[0] ^= 1;
+                traces.clear();
+            },
+            "round 1, bert: the delta's root is",
+        );
+        // A worker that took another's batches.
+        says(|round, _| round.workers.reverse(), "round 1, bert: segment 1 of 5");
+        says(|round, _| round.end_root[0] ^= 1, "round 1: the merged root is");
+        says(|round, _| round.start_root[0] ^= 1, "round 1: the start root is");
+    }
 
     #[test]
     fn a_trace_opens_with_its_own_states_only() {

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use color_eyre::eyre::{Context, Result, eyre};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::writer::BoxMakeWriter};
 use trainyard_client::data::Input;
 use trainyard_exact::kernels::Isa;
 use trainyard_trainerd::{
@@ -204,10 +204,18 @@ fn main() -> Result<()> {
         .install()?;
     let cli = Cli::parse();
     let filter = EnvFilter::try_new(&cli.log).wrap_err_with(|| format!("--log {:?}", cli.log))?;
+    // The daemon's log is its output; other commands print what they find.
+    let daemon = matches!(cli.command, Command::Start(_));
+    let (terminal, writer) = if daemon {
+        (std::io::stdout().is_terminal(), BoxMakeWriter::new(std::io::stdout))
+    } else {
+        (std::io::stderr().is_terminal(), BoxMakeWriter::new(std::io::stderr))
+    };
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .with_ansi(std::io::stdout().is_terminal());
+        .with_ansi(terminal)
+        .with_writer(writer);
     if cli.json {
         logs.json().flatten_event(true).init();
     } else {

@@ -34,36 +34,7 @@ pub fn score(model: &Path, weights: &Path, data: Input, compute: Compute) -> Res
     let graph = onnx::decode(&read(model)?, &onnx::Limits::default()).wrap_err_with(|| model.display().to_string())?;
     let bytes = read(weights)?;
     let weights = from_safetensors(&bytes, &Limits::default())?;
-    let mut stored = BTreeMap::new();
-    let options = PackOptions {
-        name: "score".into(),
-        inputs: Inputs::Given {
-            train: data.clone(),
-            test: data,
-        },
-        seed: 0,
-        encrypt_train: false,
-        encrypt_test: false,
-        normalisation: None,
-        shape: Some(graph.sample.clone()),
-    };
-    let packed = pack(&options, &mut |bytes| {
-        // Nothing leaves this process: a shard's name needs no network.
-        let name = hex::encode(Sha256::digest(bytes));
-        stored.insert(name.clone(), bytes.to_vec());
-        Ok(name)
-    })?;
-    let manifest = packed.test.manifest;
-    let mut shards = Vec::new();
-    for (index, info) in manifest.shards.iter().enumerate() {
-        shards.push(read_shard(
-            &manifest,
-            index,
-            stored.get(&info.cid).ok_or_eyre("a shard is gone")?,
-            None,
-        )?);
-    }
-    let data = Dataset::new(manifest, shards)?;
+    let data = packed(data, graph.sample.clone())?;
     // Scoring needs no optimizer; the engine wants one named.
     let optimizer = Optimizer {
         name: "sgd".into(),
@@ -84,4 +55,38 @@ pub fn score(model: &Path, weights: &Path, data: Input, compute: Compute) -> Res
         sha256: Sha256::digest(&bytes).into(),
         state_root: state_root(&weights),
     })
+}
+
+/// Labelled data as a client packs it, in memory.
+pub(crate) fn packed(data: Input, shape: Vec<usize>) -> Result<Dataset> {
+    let mut stored = BTreeMap::new();
+    let options = PackOptions {
+        name: "score".into(),
+        inputs: Inputs::Given {
+            train: data.clone(),
+            test: data,
+        },
+        seed: 0,
+        encrypt_train: false,
+        encrypt_test: false,
+        normalisation: None,
+        shape: Some(shape),
+    };
+    let packed = pack(&options, &mut |bytes| {
+        // Nothing leaves this process: a shard's name needs no network.
+        let name = hex::encode(Sha256::digest(bytes));
+        stored.insert(name.clone(), bytes.to_vec());
+        Ok(name)
+    })?;
+    let manifest = packed.test.manifest;
+    let mut shards = Vec::new();
+    for (index, info) in manifest.shards.iter().enumerate() {
+        shards.push(read_shard(
+            &manifest,
+            index,
+            stored.get(&info.cid).ok_or_eyre("a shard is gone")?,
+            None,
+        )?);
+    }
+    Dataset::new(manifest, shards)
 }

@@ -495,7 +495,13 @@ fn other_instructions() -> &'static str {
 async fn audit(network: &Network, names: &Names, job: &Job) -> Result<bool> {
     let machine = ["--isa", other_instructions(), "--threads", "2"];
     println!("      $ trainerd audit --job {} {}", job.id, machine.join(" "));
-    let printed = network.audit("alice", job.id, &machine)?;
+    let printed = match network.audit("alice", job.id, &machine) {
+        Ok(printed) => printed,
+        Err(e) => {
+            say(&format!("{e:#}"));
+            return Ok(false);
+        }
+    };
     for line in printed.lines() {
         let (line, worker) = line
             .split_once("  train1")
