@@ -8,7 +8,7 @@ use trainyard_proto::{
     job::JobState,
     pouw::{EpochCheckpoint, QueryCheckpointRequest, QueryCheckpointResponse},
     prost::Message,
-    registry::Role,
+    registry::{Role, VerificationClass},
 };
 
 use crate::{job_life::assert_closed, support::*};
@@ -100,6 +100,32 @@ fn an_outlier_is_not_paid_and_the_heavier_bond_sets_the_median() {
         why.contains("It scored 900000 ppm, more than 5000 away from the median 905001"),
         "{why}"
     );
+}
+
+#[test]
+fn scores_of_class_exact_must_be_equal() {
+    let exact = |name: &str, role, bond| {
+        let mut message = register(name, role, bond);
+        message.classes = vec![VerificationClass::Exact.into()];
+        message
+    };
+    let mut spec = plain();
+    spec.set_verification(VerificationClass::Exact);
+    spec.program_root = root("program");
+    for (first, paid_to_first) in [(905_000, 0), (905_001, 25 * TRAIN)] {
+        let mut chain = builder().build();
+        chain.ok("e1", &exact("e1", Role::Evaluator, 1000 * TRAIN));
+        chain.ok("e2", &exact("e2", Role::Evaluator, 1500 * TRAIN));
+        for worker in WORKERS {
+            chain.ok(worker, &exact(worker, Role::Worker, 100 * TRAIN));
+        }
+        let id = evaluating(&mut chain, &spec);
+        score(&mut chain, id, [("e1", first), ("e2", 905_001)]);
+        let job = chain.job(id);
+        assert_eq!((job.state(), job.score_ppm), (JobState::Settled, 905_001));
+        assert_eq!((paid(&job, "e1"), paid(&job, "e2")), (paid_to_first, 25 * TRAIN));
+        assert_closed(&chain, id);
+    }
 }
 
 #[test]
