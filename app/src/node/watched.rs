@@ -1,7 +1,8 @@
 //! The application, observed on its way to CometBFT: a log line per block, and halting.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tendermint_proto::v0_38::abci;
 use tokio::sync::oneshot;
@@ -19,17 +20,27 @@ struct Executed {
     since: Instant,
 }
 
+/// How long a node goes on after the last block before an upgrade: its peers may still need its votes for that block to
+/// commit it as well.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// Passes every call on. Once the height to halt at is committed it says so and executes no other block; before an upgrade to
-/// another program it says so when the next block is proposed, so that peers have had the time between two blocks to
-/// hear of the last one, which they need to stop as well.
+/// another program it says so a little later, and accepts no block meanwhile.
 pub(super) struct Watched {
     app: Application,
     executed: Mutex<Option<Executed>>,
-    halt: Mutex<Option<oneshot::Sender<()>>>,
+    halt: Arc<Mutex<Option<oneshot::Sender<()>>>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells who listens that there is nothing left to do.
+fn tell(halt: &Mutex<Option<oneshot::Sender<()>>>) {
+    if let Some(halt) = lock(halt).take() {
+        let _ = halt.send(()); // Nobody listens to a node that is stopping already.
+    }
 }
 
 impl Watched {
@@ -39,7 +50,7 @@ impl Watched {
         let watched = Self {
             app,
             executed: Mutex::default(),
-            halt: Mutex::new(Some(halt)),
+            halt: Arc::new(Mutex::new(Some(halt))),
         };
         (watched, halted)
     }
@@ -47,13 +58,6 @@ impl Watched {
     /// The upgrade that it has stopped before.
     pub(super) fn needed_upgrade(&self) -> Option<Plan> {
         self.app.needed_upgrade()
-    }
-
-    /// Tells who listens that there is nothing left to do.
-    fn halt(&self) {
-        if let Some(halt) = lock(&self.halt).take() {
-            let _ = halt.send(()); // Nobody listens to a node that is stopping already.
-        }
     }
 
     /// The height it has halted at.
@@ -80,9 +84,6 @@ impl Calls for Watched {
         &self,
         request: abci::RequestPrepareProposal,
     ) -> Result<abci::ResponsePrepareProposal, FatalError> {
-        if self.needed_upgrade().is_some() {
-            self.halt();
-        }
         Calls::prepare_proposal(&self.app, request)
     }
     fn process_proposal(
@@ -90,7 +91,8 @@ impl Calls for Watched {
         request: abci::RequestProcessProposal,
     ) -> Result<abci::ResponseProcessProposal, FatalError> {
         if self.needed_upgrade().is_some() {
-            self.halt();
+            let status = abci::response_process_proposal::ProposalStatus::Reject.into();
+            return Ok(abci::ResponseProcessProposal { status });
         }
         Calls::process_proposal(&self.app, request)
     }
@@ -125,8 +127,14 @@ impl Calls for Watched {
                 "block"
             );
         }
-        if self.app.halted() && self.needed_upgrade().is_none() {
-            self.halt();
+        if self.needed_upgrade().is_some() {
+            let halt = Arc::clone(&self.halt);
+            thread::spawn(move || {
+                thread::sleep(FAREWELL);
+                tell(&halt);
+            });
+        } else if self.app.halted() {
+            tell(&self.halt);
         }
         Ok(response)
     }
