@@ -23,32 +23,6 @@ use crate::encoding::{EncodingError, Reader, write_f32, write_number, write_sign
 /// 16 · (5 + 5 + 4 + 16 · 4) + 5 bytes, and there are at most 64.
 pub const MAX_ENCODING: usize = 1 << 17;
 
-/// The functions by number; all of them, up to the last.
-const FUNCTIONS: [Function; 21] = [
-    Function::Negate,
-    Function::Absolute,
-    Function::Sqrt,
-    Function::Rsqrt,
-    Function::Exp,
-    Function::Log,
-    Function::Tanh,
-    Function::Erf,
-    Function::Sin,
-    Function::Cos,
-    Function::Sigmoid,
-    Function::Add,
-    Function::Subtract,
-    Function::Multiply,
-    Function::Divide,
-    Function::Maximum,
-    Function::Minimum,
-    Function::Less,
-    Function::Equal,
-    Function::MultiplyAdd,
-    Function::Select,
-];
-const _: () = assert!(FUNCTIONS.len() == Function::Select as usize + 1);
-
 impl Primitive {
     /// Its bytes, at most [`MAX_ENCODING`]. Primitives that differ only in the payload of a NaN, which no element can
     /// show, have the same.
@@ -229,7 +203,7 @@ fn read_expression(reader: &mut Reader<'_>) -> Result<Expression, EncodingError>
             2 => Term::Position(reader.count("axis", MAX_AXES)?),
             3 => {
                 let found = reader.byte()?;
-                let function = *FUNCTIONS.get(usize::from(found)).ok_or(EncodingError::Unknown {
+                let function = *Function::ALL.get(usize::from(found)).ok_or(EncodingError::Unknown {
                     what: "function",
                     found,
                 })?;
@@ -252,7 +226,7 @@ mod tests {
 
     #[test]
     fn functions_have_their_own_number() {
-        for (number, function) in FUNCTIONS.iter().enumerate() {
+        for (number, function) in Function::ALL.iter().enumerate() {
             assert_eq!(*function as usize, number);
         }
     }

@@ -33,7 +33,34 @@ pub enum Function {
     Select,
 }
 
+const _: () = assert!(Function::ALL.len() == Function::Select as usize + 1);
+
 impl Function {
+    /// All functions, in the order in which they are numbered.
+    pub const ALL: [Self; 21] = [
+        Self::Negate,
+        Self::Absolute,
+        Self::Sqrt,
+        Self::Rsqrt,
+        Self::Exp,
+        Self::Log,
+        Self::Tanh,
+        Self::Erf,
+        Self::Sin,
+        Self::Cos,
+        Self::Sigmoid,
+        Self::Add,
+        Self::Subtract,
+        Self::Multiply,
+        Self::Divide,
+        Self::Maximum,
+        Self::Minimum,
+        Self::Less,
+        Self::Equal,
+        Self::MultiplyAdd,
+        Self::Select,
+    ];
+
     /// How many arguments it takes.
     pub fn arity(self) -> usize {
         match self {

@@ -1,5 +1,6 @@
 //! The losses: means over the rows of the output.
 
+use super::norm;
 use crate::definition::{Coordinate, Operation, Primitive, View};
 use crate::program::{Builder, Node, ProgramError, Terms, Var};
 use crate::task::{Loss, Task};
@@ -27,12 +28,7 @@ pub(super) fn loss(
         Loss::BceWithLogits => bce(builder, &x, labels, classes)?,
     };
     let axes: Vec<usize> = (0..parts.shape().len()).collect();
-    let sum = builder.sum(&parts, &axes)?;
-    let count = 1.0 / parts.elements() as f32;
-    let mean = builder.map(&[&sum], |t, x| {
-        let count = t.constant(count);
-        t.multiply(x[0], count)
-    })?;
+    let mean = norm::mean(builder, &parts, &axes)?;
     builder.reshape(&mean, &[1])
 }
 
@@ -53,12 +49,7 @@ fn cross_entropy(builder: &mut Builder, x: &Var, labels: &Var, smoothing: f32) -
             why: format!("{:?} has not two axes", x.shape()),
         });
     };
-    let max = builder.max(x, &[1])?;
-    let powers = builder.map(&[x, &max], |t, x| {
-        let shifted = t.subtract(x[0], x[1]);
-        t.exp(shifted)
-    })?;
-    let sum = builder.sum(&powers, &[1])?;
+    let [max, powers, sum] = norm::powers(builder, x, 1)?;
     let labels = builder.reshape(labels, &[rows, 1])?;
     let chosen = choose(builder, x, &labels)?;
     // x[label], or its mixture with the mean.

@@ -21,8 +21,6 @@ use crate::program::{Builder, Program, ProgramError, Role, Var};
 use crate::task::{Loss, Task};
 use crate::tensor::Weights;
 
-pub use optimizer::state as optimizer_state;
-
 /// Why a graph cannot be lowered.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LowerError {
@@ -45,16 +43,15 @@ pub enum LowerError {
 /// One step of training on a batch of `batch` samples.
 ///
 /// Inputs: the samples (N, …), the labels, the rate, the key of random numbers, all weights and the optimizer's state
-/// ([`optimizer_state`]), in name order. Outputs: the loss before the step, then the new weights and the new state.
+/// ([`start_state`]), in name order. Outputs: the loss before the step, then the new weights and the new state.
 ///
 /// # Errors
 /// When the graph or the task has no program.
 pub fn training(graph: &Graph, task: &Task, batch: usize) -> Result<Program, LowerError> {
     let mut lowering = Lowering::new(graph, batch, true)?;
-    let labels_shape = [lowering.rows()];
-    let labels = lowering.builder.input(Role::Labels, &labels_shape);
-    let rate = lowering.builder.input(Role::Rate, &[1]);
     let rows = lowering.rows();
+    let labels = lowering.builder.input(Role::Labels, &[rows]);
+    let rate = lowering.builder.input(Role::Rate, &[1]);
     let result = lowering.run(logits(graph, task))?;
     let Lowering {
         mut builder,
@@ -67,7 +64,8 @@ pub fn training(graph: &Graph, task: &Task, batch: usize) -> Result<Program, Low
     let wanted: Vec<&Var> = parameters.iter().map(|(_, var)| *var).collect();
     let mut gradients = builder.gradients(&loss, &wanted)?;
     optimizer::clip(&mut builder, task.clip_norm, &mut gradients)?;
-    let updates = optimizer::update(&mut builder, &task.optimizer, &rate, &parameters, &gradients)?;
+    let start = start_state(graph, task);
+    let updates = optimizer::update(&mut builder, &task.optimizer, &start, &rate, &parameters, &gradients)?;
     let mut state: BTreeMap<String, Var> = weights.clone();
     state.append(&mut buffers);
     state.extend(updates);

@@ -4,7 +4,7 @@ use super::Lowering;
 use crate::program::{Builder, ProgramError, Var};
 
 /// Means over `axes`: the sum times 1 / count.
-fn mean(builder: &mut Builder, x: &Var, axes: &[usize]) -> Result<Var, ProgramError> {
+pub(super) fn mean(builder: &mut Builder, x: &Var, axes: &[usize]) -> Result<Var, ProgramError> {
     let count = count(x, axes);
     let sum = builder.sum(x, axes)?;
     builder.map(&[&sum], |t, x| {
@@ -207,7 +207,7 @@ pub(super) fn batch(
 }
 
 /// `e^(x − max)` and its sum along `axis`.
-fn powers(builder: &mut Builder, x: &Var, axis: usize) -> Result<[Var; 3], ProgramError> {
+pub(super) fn powers(builder: &mut Builder, x: &Var, axis: usize) -> Result<[Var; 3], ProgramError> {
     let max = builder.max(x, &[axis])?;
     let powers = builder.map(&[x, &max], |t, x| {
         let shifted = t.subtract(x[0], x[1]);

@@ -205,10 +205,7 @@ fn average_pool(
 
 /// `max(x, 0)`. Its derivative asks the result, so that nothing else needs `x`.
 fn relu(builder: &mut Builder, x: &Var) -> Result<Var, ProgramError> {
-    let y = builder.map(&[x], |t, x| {
-        let zero = t.constant(0.0);
-        t.maximum(zero, x[0])
-    })?;
+    let y = builder.map(&[x], |t, x| unary(t, Unary::Relu, x[0]))?;
     let (x, value) = (x.clone(), y.clone());
     builder.differentiate(&y, move |builder, gradient| {
         let gradient = builder.reshape(gradient, value.shape())?;
@@ -304,13 +301,6 @@ fn reduce(builder: &mut Builder, x: &Var, kind: Reduction, axes: &[usize]) -> Re
     match kind {
         Reduction::Sum => builder.sum(x, axes),
         Reduction::Max => builder.max(x, axes),
-        Reduction::Mean => {
-            let sum = builder.sum(x, axes)?;
-            let count = axes.iter().map(|axis| x.shape()[*axis]).product::<usize>() as f32;
-            builder.map(&[&sum], |t, x| {
-                let share = t.constant(1.0 / count);
-                t.multiply(x[0], share)
-            })
-        }
+        Reduction::Mean => norm::mean(builder, x, axes),
     }
 }

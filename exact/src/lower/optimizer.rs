@@ -26,7 +26,7 @@ fn slots(optimizer: &Optimizer) -> &'static [&'static str] {
 }
 
 /// What the optimizer keeps between steps, before the first one: zeros.
-pub fn state(optimizer: &Optimizer, graph: &Graph) -> Weights {
+pub(super) fn state(optimizer: &Optimizer, graph: &Graph) -> Weights {
     let mut state = Weights::new();
     for slot in slots(optimizer) {
         state.extend(
@@ -94,31 +94,20 @@ fn square_norm(builder: &mut Builder, x: &Var) -> Result<Var, ProgramError> {
     builder.sum(&chains, &[0])
 }
 
-/// The new parameters and the new state of the optimizer, by name. A parameter that the loss does not depend on stays.
+/// The new parameters and the new state of the optimizer, by name; `start` is its [`state`] before the first step. A parameter that the loss does not depend on stays.
 pub(super) fn update(
     builder: &mut Builder,
     optimizer: &Optimizer,
+    start: &Weights,
     rate: &Var,
     parameters: &[(&String, &Var)],
     gradients: &[Option<Var>],
 ) -> Result<BTreeMap<String, Var>, ProgramError> {
-    // Inputs in name order: slots, then corrections.
-    let mut state = BTreeMap::new();
-    if matches!(optimizer, Optimizer::Adam { .. }) {
-        state.extend(CORRECTIONS.map(|name| (name.to_owned(), Vec::new())));
-    }
-    for slot in slots(optimizer) {
-        state.extend(
-            parameters
-                .iter()
-                .map(|(name, var)| (format!("{slot}{name}"), var.shape().to_vec())),
-        );
-    }
-    let mut state: BTreeMap<String, Var> = state
-        .into_iter()
-        .map(|(name, shape)| {
-            let var = builder.input(Role::State(name.clone()), &shape);
-            (name, var)
+    let mut state: BTreeMap<String, Var> = start
+        .iter()
+        .map(|(name, tensor)| {
+            let var = builder.input(Role::State(name.clone()), tensor.shape());
+            (name.clone(), var)
         })
         .collect();
     // What is the same for all elements is computed once: √(1 − β₂ᵗ) and rate / (1 − β₁ᵗ).

@@ -19,6 +19,12 @@ pub struct Window {
     pub output: [usize; 2],
 }
 
+/// Where the run of neighbouring axes among `axes` that ends before `end` begins; `end` if there is none.
+pub(super) fn run_start(axes: &[usize], end: usize) -> usize {
+    let run = (0..end).rev().take_while(|axis| axes.contains(axis));
+    run.last().unwrap_or(end)
+}
+
 impl Builder {
     /// A contraction written as `"bik,bkj->bij"`: axes of `a` and of `b`, then those of the result; what is not in the
     /// result is folded over, in the order in which it appears. An axis of extent 1 broadcasts.
@@ -201,11 +207,7 @@ impl Builder {
             return refuse("dot", format!("{:?} and {:?} over {axes:?}", a.shape, b.shape));
         }
         let end = axes.iter().max().map_or(0, |last| last + 1);
-        let start = (0..end)
-            .rev()
-            .take_while(|axis| axes.contains(axis))
-            .last()
-            .unwrap_or(end);
+        let start = run_start(axes, end);
         let loops = rank + end - start;
         let place = |axis: usize| {
             if (start..end).contains(&axis) {
@@ -242,11 +244,7 @@ impl Builder {
         let mut result = x.clone();
         let mut end = x.shape.len();
         while end > 0 {
-            let start = (0..end)
-                .rev()
-                .take_while(|axis| axes.contains(axis))
-                .last()
-                .unwrap_or(end);
+            let start = run_start(axes, end);
             if start < end && (x.shape[start..end].iter().any(|extent| *extent != 1)) {
                 result = self.reduce_run(&result, start..end, operation)?;
             }

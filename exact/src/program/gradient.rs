@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Value, along};
+use super::folds::run_start;
 use super::invert::invert;
 use super::terms::{Node, Terms};
 use super::{Builder, ProgramError, Var};
@@ -251,11 +252,7 @@ impl Builder {
             && let (Some(a), Some(b)) = (input(&terms, a), input(&terms, b))
         {
             let end = axes.last().map_or(0, |last| last + 1);
-            let start = (0..end)
-                .rev()
-                .take_while(|axis| axes.contains(axis))
-                .last()
-                .unwrap_or(end);
+            let start = run_start(&axes, end);
             axes.retain(|axis| *axis < start);
             let mut kept = output.to_vec();
             kept[start..end].fill(1);

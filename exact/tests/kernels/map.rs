@@ -4,33 +4,6 @@ use super::{Draw, check, choices, inputs};
 use proptest::prelude::*;
 use trainyard_exact::definition::{Coordinate, Expression, Function, Operation, Primitive, Term, View};
 
-const ALL: [Function; 21] = {
-    use Function::*;
-    [
-        Negate,
-        Absolute,
-        Sqrt,
-        Rsqrt,
-        Exp,
-        Log,
-        Tanh,
-        Erf,
-        Sin,
-        Cos,
-        Sigmoid,
-        Add,
-        Subtract,
-        Multiply,
-        Divide,
-        Maximum,
-        Minimum,
-        Less,
-        Equal,
-        MultiplyAdd,
-        Select,
-    ]
-};
-
 #[test]
 fn functions_have_the_definitions_bits() {
     let mut draw = Draw::new(vec![4]);
@@ -49,7 +22,7 @@ fn functions_have_the_definitions_bits() {
         }],
         outside: 0.0,
     };
-    for function in ALL {
+    for function in Function::ALL {
         let operation = Operation::Map(Expression::function(function), vec![view.clone(); function.arity()]);
         let map = Primitive::new(vec![count], vec![], operation).unwrap();
         let inputs = [x.clone(), draw.numbers(count), draw.numbers(count)];
@@ -68,7 +41,7 @@ fn expression(draw: &mut Draw, inputs: usize, axes: usize) -> Expression {
             2 if inputs > 0 => Term::Input(draw.size(0, inputs - 1)),
             _ if at == 0 => Term::Constant(1.5),
             _ => {
-                let function = ALL[draw.size(0, ALL.len() - 1)];
+                let function = Function::ALL[draw.size(0, Function::ALL.len() - 1)];
                 let mut arguments = [0; 3];
                 for argument in &mut arguments[..function.arity()] {
                     *argument = draw.size(at.saturating_sub(4), at - 1);
