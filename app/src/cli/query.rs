@@ -119,6 +119,18 @@ pub(super) enum Registry {
         /// Its owner: an address or a key's name
         owner: String,
     },
+    /// What a node was penalized for; kept also when it has left
+    Penalties {
+        /// Its owner: an address or a key's name
+        owner: String,
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Bonds of an owner on their way back
+    Unbonding {
+        /// An address or a key's name
+        owner: String,
+    },
     /// Parameters
     Params,
 }
@@ -266,6 +278,19 @@ impl Ask<'_> {
                     owner: self.global.account(&owner)?.to_string(),
                 };
                 self.show::<_, registry::QueryNodeResponse>(request).await
+            }
+            Registry::Penalties { owner, page } => {
+                let request = registry::QueryPenaltiesRequest {
+                    owner: self.global.account(&owner)?.to_string(),
+                    pagination: page.request(),
+                };
+                self.show::<_, registry::QueryPenaltiesResponse>(request).await
+            }
+            Registry::Unbonding { owner } => {
+                let request = registry::QueryUnbondingRequest {
+                    owner: self.global.account(&owner)?.to_string(),
+                };
+                self.show::<_, registry::QueryUnbondingResponse>(request).await
             }
             Registry::Params => {
                 self.show::<_, registry::QueryParamsResponse>(registry::QueryParamsRequest {})

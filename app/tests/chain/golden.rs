@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, send};
+use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, peer_id, send};
 use trainyard_modules::{
     auth, authz, bank,
     context::{Block, EPOCH_BLOCKS},
@@ -20,15 +20,16 @@ use trainyard_modules::{
 use trainyard_proto::{
     address::Address,
     any::{self, Any},
+    coin::utrain,
     job::{DataSplit, JobState, RoundPhase},
-    registry::Role,
+    registry::{Node, Role},
 };
 
 use crate::{
     distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
     gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
     grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
-    registry::{leave_registry, update},
+    registry::{leave_registry, unbond, unjail_node, update},
     slashing::unjail,
     staking::{delegate, undelegate},
     staking_moves::{cancel_unbonding, edit, redelegate},
@@ -72,7 +73,16 @@ impl Story {
 
 #[test]
 fn the_app_hash_over_every_message() {
-    let chain = builder().epoch_blocks(10).genesis(short_votes).build();
+    let chain = builder().epoch_blocks(10).genesis(short_votes).genesis(|genesis| {
+        genesis.registry.nodes.push(Node {
+            owner: address("other").to_string(),
+            peer_id: peer_id("other"),
+            roles: vec![Role::Worker.into()],
+            jailed_until: 1,
+            ..Node::default()
+        });
+    });
+    let chain = chain.build();
     let (text, seen) = (String::new(), BTreeSet::new());
     let mut story = Story { chain, text, seen };
     story.all(&WORKERS, |_, name| {
@@ -83,8 +93,13 @@ fn the_app_hash_over_every_message() {
     });
     let mut renamed = update("w1");
     renamed.moniker = "first".into();
+    let mut more = update("other");
+    more.add_bond = Some(utrain(101 * TRAIN));
     story.block(vec![
         ("w1", any::pack(&renamed)),
+        ("other", any::pack(&more)),
+        ("other", any::pack(&unjail_node("other"))),
+        ("other", any::pack(&unbond("other", TRAIN))),
         ("other", any::pack(&send("other", "stranger", 5 * TRAIN))),
         ("other", any::pack(&create_charging("other", 10 * TRAIN))),
         ("other", any::pack(&delegate("other", VALIDATOR, 7 * TRAIN))),
@@ -223,6 +238,10 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("registry::NODES", registry::NODES.raw_key(&a)),
         ("registry::PEERS", registry::PEERS.raw_key(&"12D3KooW".to_string())),
         ("registry::UNBONDING", registry::UNBONDING.raw_key(&(7, a))),
+        ("registry::UNBONDING_OF", registry::UNBONDING_OF.raw_key(&(a, 7))),
+        ("registry::LEFT", registry::LEFT.raw_key(&a)),
+        ("registry::BY_ROLE", registry::BY_ROLE.raw_key(&(1, a))),
+        ("registry::PENALTIES", registry::PENALTIES.raw_key(&(a, 1))),
         ("registry::PARAMS", registry::PARAMS.raw_key()),
         ("job::JOBS", job::JOBS.raw_key(&1)),
         ("job::SPECS", job::SPECS.raw_key(&1)),

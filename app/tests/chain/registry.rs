@@ -6,8 +6,8 @@ use trainyard_proto::{
     any,
     coin::utrain,
     registry::{
-        MsgLeave, MsgUpdate, QueryNodeByPeerRequest, QueryNodeResponse, QueryNodesRequest, QueryNodesResponse, Role,
-        VerificationClass,
+        MsgLeave, MsgUnbond, MsgUnjail, MsgUpdate, QueryNodeByPeerRequest, QueryNodeResponse, QueryNodesRequest,
+        QueryNodesResponse, QueryUnbondingRequest, QueryUnbondingResponse, Role, VerificationClass,
     },
 };
 
@@ -15,6 +15,19 @@ use crate::support::*;
 
 pub(crate) fn leave_registry(name: &str) -> MsgLeave {
     MsgLeave {
+        owner: address(name).to_string(),
+    }
+}
+
+pub(crate) fn unbond(name: &str, amount: u64) -> MsgUnbond {
+    MsgUnbond {
+        owner: address(name).to_string(),
+        amount: Some(utrain(amount)),
+    }
+}
+
+pub(crate) fn unjail_node(name: &str) -> MsgUnjail {
+    MsgUnjail {
         owner: address(name).to_string(),
     }
 }
@@ -94,6 +107,31 @@ fn what_is_given_is_updated_and_the_rest_stays() {
     claim.peer_id = peer_id("w1");
     chain.ok("w2", &claim);
     assert_eq!(by_peer(&chain, &peer_id("w1")), Some(address("w2").to_string()));
+}
+
+#[test]
+fn a_part_of_the_bond_returns_and_the_rest_stays() {
+    let mut chain = yard();
+    let mut more = update("w1");
+    more.add_bond = Some(utrain(50 * TRAIN));
+    chain.ok("w1", &more);
+    chain.ok("w1", &unbond("w1", 30 * TRAIN));
+    chain.ok("w1", &unbond("w1", 20 * TRAIN));
+    assert_eq!(
+        (bond(&chain, "w1"), worth(&chain, "w1")),
+        (100 * TRAIN, CASH - 150 * TRAIN)
+    );
+    let request = QueryUnbondingRequest {
+        owner: address("w1").to_string(),
+    };
+    let answer: QueryUnbondingResponse = chain.query("/trainyard.registry.v1.Query/Unbonding", &request).unwrap();
+    let amounts: Vec<u64> = answer.unbonding.iter().map(|u| u.amount).collect();
+    assert_eq!(amounts, [30 * TRAIN, 20 * TRAIN]);
+    assert_eq!(answer.unbonding[0].completes_at, chain.height() + 4);
+    chain.skip(4);
+    assert_eq!(worth(&chain, "w1"), CASH - 120 * TRAIN);
+    chain.skip(1);
+    assert_eq!(worth(&chain, "w1"), CASH - 100 * TRAIN);
 }
 
 #[test]
@@ -268,6 +306,36 @@ fn what_the_registry_refuses() {
             vec!["nobody"],
         ),
         ("w2", any::pack(&rich), ("sdk", 5), vec!["20000000000utrain"]),
+        (
+            "w2",
+            any::pack(&unbond("w2", 1)),
+            ("registry", 4),
+            vec!["99999999utrain", "100000000utrain"],
+        ),
+        (
+            "w2",
+            any::pack(&unbond("w2", 100 * TRAIN + 1)),
+            ("registry", 4),
+            vec!["0utrain", "100000000utrain"],
+        ),
+        (
+            "other",
+            any::pack(&unbond("other", TRAIN)),
+            ("registry", 3),
+            vec!["is not registered"],
+        ),
+        (
+            "other",
+            any::pack(&unjail_node("other")),
+            ("registry", 3),
+            vec!["is not registered"],
+        ),
+        (
+            "w2",
+            any::pack(&unjail_node("w2")),
+            ("registry", 11),
+            vec!["is not jailed"],
+        ),
         (
             "w1",
             any::pack(&leave_registry("w1")),

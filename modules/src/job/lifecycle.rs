@@ -19,7 +19,7 @@ use super::{DEADLINES, JOBS, PARAMS, ROUNDS, active, event, round, settle, spec}
 use crate::{
     context::{Ctx, beacon, draw},
     error::Error,
-    registry::{self, NODES, has_role},
+    registry::{self, NODES},
 };
 
 /// Deadlines handled in one block, at most; what is left over goes in the next.
@@ -135,22 +135,15 @@ pub(super) fn start(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
 
 /// Draws evaluators by bond among those admitted, never the client, a worker of the job, or a node of one operator with either.
 fn draw_evaluators(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<Address>, Error> {
-    let nodes = NODES.all(ctx.state)?;
     let mut barred = Vec::new();
     for party in job.workers.iter().map(|w| &w.address).chain([&job.client]) {
         barred.push(party.clone());
-        let operator = nodes
-            .iter()
-            .find(|(_, n)| n.owner == *party)
-            .map(|(_, n)| n.operator.clone());
-        barred.extend(operator);
+        barred.extend(NODES.get(ctx.state, &party.parse()?)?.map(|node| node.operator));
     }
-    let members = registry::members(ctx.state)?;
-    let candidates: Vec<(Address, u64)> = nodes
-        .iter()
-        .filter(|(owner, _)| members.as_ref().is_none_or(|members| members.contains(owner)))
-        .filter(|(_, n)| has_role(n, Role::Evaluator) && !barred.contains(&n.owner) && !barred.contains(&n.operator))
-        .map(|(owner, n)| (*owner, n.bond))
+    let candidates: Vec<(Address, u64)> = registry::candidates(ctx.state, Role::Evaluator)?
+        .into_iter()
+        .filter(|(_, n)| !barred.contains(&n.owner) && !barred.contains(&n.operator))
+        .map(|(owner, n)| (owner, n.bond))
         .collect();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     Ok(draw(&beacon(ctx.state)?, &job.id.to_be_bytes(), &candidates, count))

@@ -157,6 +157,8 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!("/trainyard.registry.v1.Query/NodeByPeer", registry::query_node_by_peer),
     answer!("/trainyard.registry.v1.Query/Nodes", registry::query_nodes),
     answer!("/trainyard.registry.v1.Query/Params", registry::query_params),
+    answer!("/trainyard.registry.v1.Query/Penalties", registry::query_penalties),
+    answer!("/trainyard.registry.v1.Query/Unbonding", registry::query_unbonding),
 ];
 
 /// Answers a query on a state; `block` is the last one executed in it.

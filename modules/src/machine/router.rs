@@ -23,7 +23,7 @@ use trainyard_proto::{
         self, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
         MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult,
     },
-    registry::{self, MsgLeave, MsgRegister, MsgUpdate, MsgUpdateMembers},
+    registry::{self, MsgLeave, MsgRegister, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
 
 use crate::{
@@ -70,6 +70,8 @@ static ROUTES: &[Route] = &[
     route::<MsgRegister>(),
     route::<MsgUpdate>(),
     route::<MsgLeave>(),
+    route::<MsgUnbond>(),
+    route::<registry::MsgUnjail>(),
     route::<MsgUpdateMembers>(),
     route::<registry::MsgUpdateParams>(),
     route::<MsgPostJob>(),

@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 use trainyard_proto::{
     address::Address,
     coin::UTRAIN_PER_TRAIN,
-    registry::{Node, Params, Unbonding},
+    registry::{Node, Params, Penalty, Unbonding},
 };
 
-use super::{MEMBERS, NODES, PARAMS, PEERS, UNBONDING};
+use super::{
+    LEFT, MEMBERS, NODES, PARAMS, PEERS, PENALTIES, UNBONDING, bonds::set_unbonding, conduct::MAX_REPUTATION, set_roles,
+};
 use crate::{
     error::{Error, SdkError},
     state::State,
@@ -21,6 +23,10 @@ pub struct Genesis {
     pub params: Params,
     /// Nodes.
     pub nodes: Vec<Node>,
+    /// Nodes that have left.
+    pub left: Vec<Node>,
+    /// Penalties of both.
+    pub penalties: Vec<Penalty>,
     /// Bonds on their way back.
     pub unbonding: Vec<Unbonding>,
     /// Accounts that governance admitted.
@@ -32,6 +38,8 @@ impl Default for Genesis {
         Self {
             params: default_params(),
             nodes: Vec::new(),
+            left: Vec::new(),
+            penalties: Vec::new(),
             unbonding: Vec::new(),
             members: Vec::new(),
         }
@@ -47,6 +55,12 @@ pub fn default_params() -> Params {
         unbonding_blocks: 400,
         initial_reputation: 50,
         allow_listed: false,
+        missed_duty_bp: 100,
+        missed_reputation: 10,
+        max_missed: 3,
+        missed_window: 1_000,
+        jail_blocks: 200,
+        clean_reputation: 1,
     }
 }
 
@@ -57,13 +71,33 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         unbonding_blocks,
         initial_reputation,
         allow_listed: _,
+        missed_duty_bp,
+        missed_reputation,
+        max_missed,
+        missed_window,
+        jail_blocks,
+        clean_reputation,
     } = params;
-    if *unbonding_blocks == 0 {
-        return Err(SdkError::InvalidRequest("registry unbonding_blocks is 0, expected at least 1".into()).into());
+    let bad = |log: String| Err(SdkError::InvalidRequest(log).into());
+    for (name, found) in [
+        ("unbonding_blocks", *unbonding_blocks),
+        ("max_missed", u64::from(*max_missed)),
+        ("missed_window", *missed_window),
+        ("jail_blocks", *jail_blocks),
+    ] {
+        if found == 0 {
+            return bad(format!("registry {name} is 0, expected at least 1"));
+        }
     }
-    if *initial_reputation > 100 {
-        let log = format!("registry initial_reputation is {initial_reputation}, at most 100");
-        return Err(SdkError::InvalidRequest(log).into());
+    for (name, found, most) in [
+        ("initial_reputation", *initial_reputation, MAX_REPUTATION),
+        ("missed_reputation", *missed_reputation, MAX_REPUTATION),
+        ("clean_reputation", *clean_reputation, MAX_REPUTATION),
+        ("missed_duty_bp", *missed_duty_bp, 10_000),
+    ] {
+        if found > most {
+            return bad(format!("registry {name} is {found}, at most {most}"));
+        }
     }
     Ok(())
 }
@@ -78,7 +112,14 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
     for node in &genesis.nodes {
         let owner: Address = node.owner.parse()?;
         NODES.set(state, &owner, node)?;
+        set_roles(state, &owner, &[], &node.roles)?;
         PEERS.set(state, &node.peer_id, &owner.0.to_vec())?;
+    }
+    for node in &genesis.left {
+        LEFT.set(state, &node.owner.parse()?, node)?;
+    }
+    for penalty in &genesis.penalties {
+        PENALTIES.set(state, &(penalty.owner.parse()?, penalty.number), penalty)?;
     }
     for Unbonding {
         owner,
@@ -86,7 +127,7 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
         completes_at,
     } in &genesis.unbonding
     {
-        UNBONDING.set(state, &(*completes_at, owner.parse()?), amount)?;
+        set_unbonding(state, *completes_at, &owner.parse()?, *amount)?;
     }
     for owner in &genesis.members {
         MEMBERS.set(state, &owner.parse()?, &true)?;
@@ -111,6 +152,8 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         params: PARAMS.get(state)?,
         unbonding: unbonding.collect(),
         nodes: NODES.all(state)?.into_iter().map(|(_, node)| node).collect(),
+        left: LEFT.all(state)?.into_iter().map(|(_, node)| node).collect(),
+        penalties: PENALTIES.all(state)?.into_iter().map(|(_, penalty)| penalty).collect(),
         members: MEMBERS
             .all(state)?
             .into_iter()

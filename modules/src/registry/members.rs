@@ -18,17 +18,6 @@ use crate::{
 /// Accounts of one message, at most.
 const MAX_ACCOUNTS: usize = 1_000;
 
-/// The members, where membership is allow-listed; `None` where it is open.
-///
-/// # Errors
-/// The store failed.
-pub fn members(state: &mut State<'_>) -> Result<Option<BTreeSet<Address>>, Error> {
-    if !PARAMS.get(state)?.allow_listed {
-        return Ok(None);
-    }
-    Ok(Some(MEMBERS.all(state)?.into_iter().map(|(owner, _)| owner).collect()))
-}
-
 /// Refuses an account that may not work.
 ///
 /// # Errors

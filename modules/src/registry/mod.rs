@@ -3,44 +3,76 @@
 //! | key | value |
 //! |---|---|
 //! | `registry/node/{owner}` | [`Node`] |
+//! | `registry/left/{owner}` | the [`Node`] of an owner that has left, without a bond |
 //! | `registry/peer/{peer id}` | owner (20 bytes): a peer id belongs to one node |
+//! | `registry/role/{role}{owner}` | nodes by role |
 //! | `registry/unbonding/{height}{owner}` | utrain on its way back |
+//! | `registry/unbonding_of/{owner}{height}` | the same by owner |
+//! | `registry/penalty/{owner}{number}` | [`Penalty`], kept for good |
 //! | `registry/member/{owner}` | an account that governance admitted |
 //! | `registry/params` | [`Params`] |
 //!
-//! Messages: `Register`, `Update`, `Leave`; by governance `UpdateMembers`, `UpdateParams`. Bonds lie in the module's account [`bank::NODE_BONDS`]. Events: `node_registered`,
-//! `node_updated`, `node_left`, `bond_returned`, `member_admitted`, `member_dismissed`.
+//! | message | sender | file |
+//! |---|---|---|
+//! | `Register`, `Update` | the owner | `msgs.rs` |
+//! | `Unbond`, `Leave` | the owner; leaving when it is engaged in no job | `bonds.rs` |
+//! | `Unjail` | the owner, once its time is over | `conduct.rs` |
+//! | `UpdateMembers`, `UpdateParams` | governance | `members.rs` |
+//!
+//! Bonds lie in the module's account [`bank::NODE_BONDS`]. Events: `node_registered`, `node_updated`, `node_left`,
+//! `bond_unbonding`, `bond_returned`, `node_missed_duty`, `node_slashed`, `node_jailed`, `node_unjailed`, `member_admitted`,
+//! `member_dismissed`.
 //!
 //! Membership is open, or allow-listed by the parameter of that name: then only members register, join jobs and are drawn.
 //! Whoever is dismissed finishes what it is engaged in, as every node must before it leaves.
+//!
+//! **Penalties.** A missed duty ([`miss`]) costs `missed_duty_bp` of the bond and `missed_reputation`; `max_missed` of them
+//! within `missed_window` blocks, and every offence ([`slash`]), jail for `jail_blocks`. An offence leaves no reputation.
+//! What is taken is burned, of the bond and of all that is on its way back alike. A node that is jailed, or whose bond fell
+//! below the least of its roles, takes on no new work ([`node_with_role`]); what it is engaged in goes on.
+//!
+//! **Reputation** rises by `clean_reputation` with the first duty done in an epoch ([`fulfil`]), unless one was missed in it
+//! before. A node that left comes back with the reputation, the jail and the history it had.
 
-mod block;
+mod bonds;
+mod conduct;
 mod genesis;
 mod members;
 mod msgs;
 mod queries;
 
-pub use block::end_block;
+pub use bonds::end_block;
+pub use conduct::{fulfil, miss, slash};
 pub use genesis::{Genesis, default_params, export, init};
-pub use members::{admitted, members};
-pub use queries::{query_members, query_node, query_node_by_peer, query_nodes, query_params};
+pub use members::admitted;
+pub use queries::{
+    query_members, query_node, query_node_by_peer, query_nodes, query_params, query_penalties, query_unbonding,
+};
 use trainyard_proto::{
     address::Address,
-    registry::{Node, Params, Role},
+    registry::{Node, Params, Penalty, Role},
 };
 
 use crate::{
     bank,
-    error::{Error, coded},
+    error::{Coded as _, Error, coded},
     state::{Item, Map, State},
 };
 
 /// Nodes by owner.
 pub const NODES: Map<Address, Node> = Map::new("registry/node/");
+/// Nodes that have left, by owner: what they did, without a bond.
+pub const LEFT: Map<Address, Node> = Map::new("registry/left/");
 /// Owners by peer id.
 pub const PEERS: Map<String, Vec<u8>> = Map::new("registry/peer/");
 /// Bonds on their way back, by completion height and owner.
 pub const UNBONDING: Map<(u64, Address), u64> = Map::new("registry/unbonding/");
+/// The same, by owner and completion height.
+pub const UNBONDING_OF: Map<(Address, u64), bool> = Map::new("registry/unbonding_of/");
+/// Nodes by role and owner.
+pub const BY_ROLE: Map<(u32, Address), bool> = Map::new("registry/role/");
+/// Penalties by owner and number.
+pub const PENALTIES: Map<(Address, u32), Penalty> = Map::new("registry/penalty/");
 /// Accounts that governance admitted.
 pub const MEMBERS: Map<Address, bool> = Map::new("registry/member/");
 /// Parameters.
@@ -66,6 +98,17 @@ pub enum RegistryError {
     Role(Address, &'static str),
     #[error("{0} is not among the members that governance admitted")]
     NotAdmitted(Address),
+    #[error("{owner} is jailed until height {until} and takes on no work before it has unjailed")]
+    Jailed { owner: Address, until: u64 },
+    #[error("{0} is not jailed")]
+    NotJailed(Address),
+    #[error("{owner} stays jailed until height {until}, it is {now}")]
+    StillJailed { owner: Address, until: u64, now: u64 },
+    #[error(
+        "{owner} has {parts} parts of its bond on their way back already, at most {}",
+        bonds::MAX_UNBONDING
+    )]
+    TooManyUnbonding { owner: Address, parts: usize },
 }
 
 coded!(RegistryError, "registry", |error| match error {
@@ -77,6 +120,10 @@ coded!(RegistryError, "registry", |error| match error {
     RegistryError::Engaged { .. } => 7,
     RegistryError::Role(..) => 8,
     RegistryError::NotAdmitted(_) => 9,
+    RegistryError::Jailed { .. } => 10,
+    RegistryError::NotJailed(_) => 11,
+    RegistryError::StillJailed { .. } => 12,
+    RegistryError::TooManyUnbonding { .. } => 13,
 });
 
 /// The node of an owner.
@@ -87,18 +134,55 @@ pub fn node(state: &mut State<'_>, owner: &Address) -> Result<Node, Error> {
     Ok(NODES.get(state, owner)?.ok_or(RegistryError::NotRegistered(*owner))?)
 }
 
-/// The node of an owner, which must have a role and be admitted.
+/// The node of an owner, which must have a role and be free to take on work in it.
 ///
 /// # Errors
-/// Not registered, without the role, or not admitted.
+/// Not registered, without the role, not admitted, jailed, or with too low a bond.
 pub fn node_with_role(state: &mut State<'_>, owner: &Address, role: Role) -> Result<Node, Error> {
     admitted(state, owner)?;
     let node = node(state, owner)?;
-    if has_role(&node, role) {
-        Ok(node)
-    } else {
-        Err(RegistryError::Role(*owner, role_name(role)).into())
+    if !has_role(&node, role) {
+        return Err(RegistryError::Role(*owner, role_name(role)).into());
     }
+    if node.jailed_until > 0 {
+        let (owner, until) = (*owner, node.jailed_until);
+        return Err(RegistryError::Jailed { owner, until }.into());
+    }
+    bonds::check_bond(&node, &PARAMS.get(state)?)?;
+    Ok(node)
+}
+
+/// All nodes that may take on work in a role, by owner.
+///
+/// # Errors
+/// The store failed.
+pub fn candidates(state: &mut State<'_>, role: Role) -> Result<Vec<(Address, Node)>, Error> {
+    let mut found = Vec::new();
+    for ((_, owner), _) in BY_ROLE.under(state, &role_key(role), usize::MAX)? {
+        match node_with_role(state, &owner, role) {
+            Ok(node) => found.push((owner, node)),
+            Err(error) if error.codespace == RegistryError::CODESPACE => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn role_key(role: Role) -> u32 {
+    u32::try_from(i32::from(role)).unwrap_or(0)
+}
+
+/// Moves a node in the list by role from its `old` roles to its `new` ones.
+fn set_roles(state: &mut State<'_>, owner: &Address, old: &[i32], new: &[i32]) -> Result<(), Error> {
+    for role in [Role::Worker, Role::Evaluator] {
+        let (key, number) = ((role_key(role), *owner), i32::from(role));
+        match (old.contains(&number), new.contains(&number)) {
+            (true, false) => BY_ROLE.remove(state, &key)?,
+            (false, true) => BY_ROLE.set(state, &key, &true)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether a node has a role.
@@ -144,17 +228,50 @@ pub fn disengage(state: &mut State<'_>, owner: &Address, duty: Option<bool>) -> 
     NODES.set(state, owner, &node)
 }
 
-/// The module's account holds the bonds and what is on its way back.
+/// The module's account holds the bonds and what is on its way back; the lists agree with the nodes, and histories are whole.
 ///
 /// # Errors
-/// The sums, when they differ; or the store failed.
+/// What does not hold; or the store failed.
 pub fn invariant(state: &mut State<'_>) -> Result<(), Error> {
-    let bonds: u64 = NODES.all(state)?.iter().map(|(_, node)| node.bond).sum();
-    let leaving: u64 = UNBONDING.all(state)?.iter().map(|(_, amount)| amount).sum();
+    let nodes = NODES.all(state)?;
+    let queue = UNBONDING.all(state)?;
+    let bonds: u64 = nodes.iter().map(|(_, node)| node.bond).sum();
+    let leaving: u64 = queue.iter().map(|(_, amount)| amount).sum();
     let held = bank::balance(state, &Address::of_module(bank::NODE_BONDS))?;
     if bonds + leaving != held {
         return Err(Error::fatal(format!(
             "registry holds {held}utrain for bonds {bonds} and {leaving} leaving"
+        )));
+    }
+    let mut queued: Vec<_> = queue.into_iter().map(|((height, owner), _)| (owner, height)).collect();
+    queued.sort_unstable();
+    let of: Vec<_> = UNBONDING_OF.all(state)?.into_iter().map(|(key, _)| key).collect();
+    if queued != of {
+        return Err(Error::fatal(format!(
+            "bonds on their way back {queued:?}, by owner {of:?}"
+        )));
+    }
+    let mut roles: Vec<_> = nodes
+        .iter()
+        .flat_map(|(owner, node)| node.roles.iter().map(|role| (role.unsigned_abs(), *owner)))
+        .collect();
+    roles.sort_unstable();
+    let listed: Vec<_> = BY_ROLE.all(state)?.into_iter().map(|(key, _)| key).collect();
+    if roles != listed {
+        return Err(Error::fatal(format!("roles {roles:?}, listed {listed:?}")));
+    }
+    let left = LEFT.all(state)?;
+    if let Some((owner, node)) = left.iter().find(|(_, node)| node.bond > 0) {
+        return Err(Error::fatal(format!(
+            "{owner} has left with a bond of {}utrain",
+            node.bond
+        )));
+    }
+    let penalties: u64 = nodes.iter().chain(&left).map(|(_, n)| u64::from(n.penalties)).sum();
+    let kept = PENALTIES.all(state)?.len() as u64;
+    if penalties != kept {
+        return Err(Error::fatal(format!(
+            "nodes count {penalties} penalties, {kept} are kept"
         )));
     }
     Ok(())

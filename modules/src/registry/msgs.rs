@@ -3,13 +3,10 @@
 use trainyard_proto::{
     address::Address,
     coin::{self, parse_utrain},
-    registry::{
-        MsgLeave, MsgLeaveResponse, MsgRegister, MsgRegisterResponse, MsgUpdate, MsgUpdateResponse, Node, Role,
-        VerificationClass,
-    },
+    registry::{MsgRegister, MsgRegisterResponse, MsgUpdate, MsgUpdateResponse, Node, Role, VerificationClass},
 };
 
-use super::{NODES, PARAMS, PEERS, RegistryError, UNBONDING, has_role, node};
+use super::{LEFT, NODES, PARAMS, PEERS, RegistryError, bonds::check_bond, node, set_roles};
 use crate::{
     bank::{self, transfer},
     context::{Ctx, EPOCH_BLOCKS, Event, Handler, epoch_of},
@@ -70,25 +67,6 @@ fn check_moniker(moniker: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_bond(ctx: &mut Ctx<'_, '_>, node: &Node) -> Result<(), Error> {
-    let params = PARAMS.get(ctx.state)?;
-    let worker = if has_role(node, Role::Worker) {
-        params.min_worker_bond
-    } else {
-        0
-    };
-    let evaluator = if has_role(node, Role::Evaluator) {
-        params.min_evaluator_bond
-    } else {
-        0
-    };
-    let need = worker.max(evaluator);
-    if node.bond < need {
-        return Err(RegistryError::BondTooLow { found: node.bond, need }.into());
-    }
-    Ok(())
-}
-
 fn claim_peer(ctx: &mut Ctx<'_, '_>, peer: &str, owner: Address) -> Result<(), Error> {
     let key = peer.to_string();
     if let Some(taken) = PEERS.get(ctx.state, &key)? {
@@ -132,6 +110,12 @@ impl Handler for MsgRegister {
         if NODES.get(ctx.state, &owner)?.is_some() {
             return Err(RegistryError::Registered(owner).into());
         }
+        let params = PARAMS.get(ctx.state)?;
+        // Who was here before comes back as it left.
+        let before = LEFT.get(ctx.state, &owner)?.unwrap_or_else(|| Node {
+            reputation: params.initial_reputation,
+            ..Node::default()
+        });
         let node = Node {
             owner: owner.to_string(),
             operator: if self.operator.is_empty() {
@@ -146,14 +130,15 @@ impl Handler for MsgRegister {
             capability_hash: self.capability_hash.clone(),
             capability_epoch: epoch(ctx)?,
             classes: self.classes.clone(),
-            reputation: PARAMS.get(ctx.state)?.initial_reputation,
             registered_at: ctx.block.height,
-            engagements: 0,
             moniker: self.moniker.clone(),
+            ..before
         };
-        check_bond(ctx, &node)?;
+        check_bond(&node, &params)?;
         claim_peer(ctx, &node.peer_id, owner)?;
         transfer(ctx, owner, Address::of_module(bank::NODE_BONDS), node.bond)?;
+        LEFT.remove(ctx.state, &owner)?;
+        set_roles(ctx.state, &owner, &[], &node.roles)?;
         NODES.set(ctx.state, &owner, &node)?;
         ctx.emit(
             Event::new("node_registered")
@@ -208,6 +193,7 @@ impl Handler for MsgUpdate {
             node.capability_epoch = epoch(ctx)?;
         }
         if !self.roles.is_empty() {
+            set_roles(ctx.state, &owner, &node.roles, &self.roles)?;
             node.roles.clone_from(&self.roles);
         }
         if !self.classes.is_empty() {
@@ -221,7 +207,10 @@ impl Handler for MsgUpdate {
             transfer(ctx, owner, Address::of_module(bank::NODE_BONDS), added)?;
             node.bond = node.bond.saturating_add(added);
         }
-        check_bond(ctx, &node)?;
+        // A bond that a penalty has cut may be topped up in steps, but takes on no other roles.
+        if !self.roles.is_empty() {
+            check_bond(&node, &PARAMS.get(ctx.state)?)?;
+        }
         NODES.set(ctx.state, &owner, &node)?;
         ctx.emit(
             Event::new("node_updated")
@@ -229,41 +218,5 @@ impl Handler for MsgUpdate {
                 .with("peer_id", &node.peer_id),
         );
         Ok(MsgUpdateResponse {})
-    }
-}
-
-impl Handler for MsgLeave {
-    type Response = MsgLeaveResponse;
-
-    fn signer(&self) -> Result<Address, Error> {
-        Ok(self.owner.parse()?)
-    }
-
-    fn validate(&self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgLeaveResponse, Error> {
-        let owner = self.signer()?;
-        let node = node(ctx.state, &owner)?;
-        if node.engagements > 0 {
-            return Err(RegistryError::Engaged {
-                owner,
-                jobs: node.engagements,
-            }
-            .into());
-        }
-        let completes_at = ctx.block.height.saturating_add(PARAMS.get(ctx.state)?.unbonding_blocks);
-        let key = (completes_at, owner);
-        let queued = UNBONDING.get(ctx.state, &key)?.unwrap_or(0);
-        UNBONDING.set(ctx.state, &key, &queued.saturating_add(node.bond))?;
-        NODES.remove(ctx.state, &owner)?;
-        PEERS.remove(ctx.state, &node.peer_id)?;
-        ctx.emit(
-            Event::new("node_left")
-                .with("owner", owner)
-                .with("bond_returns_at", completes_at),
-        );
-        Ok(MsgLeaveResponse { completes_at })
     }
 }

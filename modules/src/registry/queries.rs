@@ -4,11 +4,12 @@ use trainyard_proto::{
     address::Address,
     registry::{
         QueryMembersRequest, QueryMembersResponse, QueryNodeByPeerRequest, QueryNodeRequest, QueryNodeResponse,
-        QueryNodesRequest, QueryNodesResponse, QueryParamsRequest, QueryParamsResponse, Role,
+        QueryNodesRequest, QueryNodesResponse, QueryParamsRequest, QueryParamsResponse, QueryPenaltiesRequest,
+        QueryPenaltiesResponse, QueryUnbondingRequest, QueryUnbondingResponse, Role, Unbonding,
     },
 };
 
-use super::{MEMBERS, NODES, PARAMS, PEERS, has_role};
+use super::{BY_ROLE, MEMBERS, NODES, PARAMS, PEERS, PENALTIES, UNBONDING, UNBONDING_OF, node, role_key};
 use crate::{
     error::{Error, SdkError},
     page,
@@ -49,11 +50,45 @@ pub fn query_node_by_peer(state: &mut State<'_>, request: QueryNodeByPeerRequest
 /// # Errors
 /// The page is not valid.
 pub fn query_nodes(state: &mut State<'_>, request: QueryNodesRequest) -> Result<QueryNodesResponse, Error> {
-    let role = request.role();
-    let (nodes, pagination) = page::map(state, &NODES, request.pagination.as_ref(), |_, node| {
-        (role == Role::Unspecified || has_role(&node, role)).then_some(node)
-    })?;
+    let page = request.pagination.as_ref();
+    let (nodes, pagination) = match request.role() {
+        Role::Unspecified => page::map(state, &NODES, page, |_, node| Some(node))?,
+        role => {
+            let (owners, next) = page::under(state, &BY_ROLE, &role_key(role), page, |(_, owner), _| Some(*owner))?;
+            let nodes: Result<_, _> = owners.iter().map(|owner| node(state, owner)).collect();
+            (nodes?, next)
+        }
+    };
     Ok(QueryNodesResponse { nodes, pagination })
+}
+
+/// `/trainyard.registry.v1.Query/Penalties`: none of a node that never had one.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_penalties(state: &mut State<'_>, request: QueryPenaltiesRequest) -> Result<QueryPenaltiesResponse, Error> {
+    let owner: Address = request.owner.parse()?;
+    let (penalties, pagination) = page::under(state, &PENALTIES, &owner, request.pagination.as_ref(), |_, penalty| {
+        Some(penalty)
+    })?;
+    Ok(QueryPenaltiesResponse { penalties, pagination })
+}
+
+/// `/trainyard.registry.v1.Query/Unbonding`.
+///
+/// # Errors
+/// The store failed.
+pub fn query_unbonding(state: &mut State<'_>, request: QueryUnbondingRequest) -> Result<QueryUnbondingResponse, Error> {
+    let owner: Address = request.owner.parse()?;
+    let mut unbonding = Vec::new();
+    for ((_, completes_at), _) in UNBONDING_OF.under(state, &owner, usize::MAX)? {
+        unbonding.push(Unbonding {
+            owner: request.owner.clone(),
+            amount: UNBONDING.get(state, &(completes_at, owner))?.unwrap_or(0),
+            completes_at,
+        });
+    }
+    Ok(QueryUnbondingResponse { unbonding })
 }
 
 /// `/trainyard.registry.v1.Query/Members`.

@@ -6,12 +6,14 @@
 //! | `gov.rs` | proposals, deposits, votes, what governance changes |
 //! | `authz.rs` | permissions: who may act for whom, in what, until when |
 //! | `feegrant.rs` | allowances: who pays whose fees, how much, for what |
+//! | `registry.rs` | penalties of nodes: arithmetic, jail, reputation, history, bonds on their way back |
 //! | `signing.rs` | transactions as CosmJS signs them, multisig accounts |
 //! | `upgrade.rs` | plans, wrong programs, migrations of a populated chain |
 
 mod authz;
 mod feegrant;
 mod gov;
+mod registry;
 mod signing;
 mod upgrade;
 mod yard;

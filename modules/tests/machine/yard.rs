@@ -6,7 +6,7 @@ use secp256k1::{Message as Digest32, SECP256K1, SecretKey};
 use sha2::{Digest, Sha256};
 use trainyard_modules::{
     bank::{self, Balance},
-    context::{Block, Event},
+    context::{Block, Ctx, Event},
     error::Error,
     gas::Gas,
     machine::{self, Genesis, Mode, TxResult, ante::Direct},
@@ -162,6 +162,33 @@ impl Yard {
         yard
     }
 
+    /// What another module does in the last block, after its transactions.
+    pub(crate) fn act<T>(&mut self, body: impl FnOnce(&mut Ctx<'_, '_>) -> Result<T, Error>) -> T {
+        let mut state = State::new(&self.committed, Gas::unlimited());
+        let mut events = Vec::new();
+        let mut ctx = Ctx {
+            state: &mut state,
+            block: &self.block,
+            events: &mut events,
+        };
+        let done = body(&mut ctx).unwrap();
+        let changes = state.into_changes();
+        self.note_burned(&events);
+        self.commit(changes);
+        self.events = events;
+        self.read(machine::invariants);
+        done
+    }
+
+    /// The supply falls by what was burned.
+    fn note_burned<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) {
+        let burned = events
+            .into_iter()
+            .filter(|e| e.kind == "burn")
+            .filter_map(|e| e.get("amount"));
+        self.supply -= burned.map(|coin| coin::parse_human(coin).unwrap()).sum::<u64>();
+    }
+
     fn commit(&mut self, changes: trainyard_modules::state::Changes) {
         for (key, value) in changes {
             match value {
@@ -300,10 +327,8 @@ impl Yard {
         let run = |tx: &Vec<u8>| machine::run_tx(&mut state, &self.block, tx, Mode::Deliver, &Direct).unwrap();
         let results: Vec<TxResult> = txs.iter().map(run).collect();
         machine::end_block(&mut state, &self.block, &mut events).unwrap();
-        let burned = results.iter().flat_map(|r| &r.events).chain(&events);
-        let burned = burned.filter(|e| e.kind == "burn").filter_map(|e| e.get("amount"));
-        self.supply -= burned.map(|coin| coin::parse_human(coin).unwrap()).sum::<u64>();
         let changes = state.into_changes();
+        self.note_burned(results.iter().flat_map(|r| &r.events).chain(&events));
         self.commit(changes);
         self.events = events;
         self.read(machine::invariants);

@@ -6,7 +6,7 @@ use trainyard_proto::address::Address;
 use trainyard_proto::any::{self, Any};
 use trainyard_proto::coin::utrain;
 use trainyard_proto::cosmos::bank::v1beta1::MsgSend;
-use trainyard_proto::registry::{MsgLeave, MsgRegister, MsgUpdate, Role, VerificationClass};
+use trainyard_proto::registry::{MsgLeave, MsgRegister, MsgUnbond, MsgUnjail, MsgUpdate, Role, VerificationClass};
 
 use super::amount;
 use super::governance::{Gov, Upgrade};
@@ -104,6 +104,14 @@ pub(super) enum Registry {
         #[arg(long, default_value = "")]
         moniker: String,
     },
+    /// Take a part of the bond back, as far as the node's roles allow; it returns after the unbonding time
+    Unbond {
+        /// As 2.5TRAIN or 2500000utrain
+        #[arg(value_parser = amount)]
+        amount: u64,
+    },
+    /// Let your jailed node back, once its time in jail is over
+    Unjail,
     /// Leave; the bond returns after the unbonding time
     Leave,
 }
@@ -190,6 +198,11 @@ impl Registry {
                 moniker,
                 ..MsgUpdate::default()
             }),
+            Self::Unbond { amount } => any::pack(&MsgUnbond {
+                owner,
+                amount: Some(utrain(amount)),
+            }),
+            Self::Unjail => any::pack(&MsgUnjail { owner }),
             Self::Leave => any::pack(&MsgLeave { owner }),
         }
     }
