@@ -472,7 +472,7 @@ fn first_kind(tx: &[u8]) -> String {
 #[test]
 fn random_messages() {
     let (mut succeeded, mut refused, mut sent, mut ends) = (BTreeSet::new(), BTreeSet::new(), 0, BTreeSet::new());
-    for seed in 1..=5 {
+    for seed in 5..=9 {
         let mut simulation = Simulation::new(seed);
         simulation.run(300);
         let Simulation { mut chain, .. } = simulation;
