@@ -407,6 +407,14 @@ impl Application {
         Ok(machine::export(&mut State::new(&base, Gas::unlimited()))?)
     }
 
+    /// Reads the state that the next block executes on.
+    ///
+    /// # Errors
+    /// There is none yet, or what `body` says.
+    pub fn read<T>(&self, body: impl FnOnce(&mut State<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.on_base(|base, _| body(&mut State::new(base, Gas::unlimited())))
+    }
+
     /// Checks all invariants on the committed state.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ pub struct Builder {
     pub(super) chain_id: String,
     pub(super) config: Config,
     pub(super) restart_every: u64,
+    pub(super) check_every: u64,
     genesis: Genesis,
     validators: Vec<(String, u64)>,
     funded: Vec<(String, u64)>,
@@ -41,6 +42,7 @@ impl Default for Builder {
             chain_id: "trainyard-test-1".into(),
             config: Config::default(),
             restart_every: 25,
+            check_every: 1,
             genesis: Genesis::default(),
             validators: Vec::new(),
             funded: Vec::new(),
@@ -104,6 +106,13 @@ impl Builder {
     #[must_use]
     pub fn restart_every(mut self, blocks: u64) -> Self {
         self.restart_every = blocks;
+        self
+    }
+
+    /// Every `blocks` blocks the invariants are checked: their sums go over the whole state.
+    #[must_use]
+    pub fn check_every(mut self, blocks: u64) -> Self {
+        self.check_every = blocks.max(1);
         self
     }
 

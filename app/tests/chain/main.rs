@@ -10,15 +10,16 @@
 //! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
+//! | `garbage.rs` | garbage in messages and queries |
 //! | `proposals.rs` | blocks of hostile or hurried proposers, the mempool, halting |
 //! | `upgrade.rs` | an upgrade decided by governance, from one program to the next |
-//! | `simulation.rs` | random messages, valid and not; garbage |
 
 mod bad_messages;
 mod bad_specs;
 mod bad_transactions;
 mod codecs;
 mod distribution;
+mod garbage;
 mod golden;
 mod gov;
 mod grants;
@@ -26,7 +27,6 @@ mod job_life;
 mod job_scores;
 mod proposals;
 mod registry;
-mod simulation;
 mod slashing;
 mod staking;
 mod staking_moves;

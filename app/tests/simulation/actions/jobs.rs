@@ -1,0 +1,213 @@
+//! The life of a job, mostly done right and by the right one.
+
+use trainyard_app::testing::{Chain, TRAIN, address};
+use trainyard_proto::job::{
+    DataSplit, Job, JobSpec, JobState, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob,
+    MsgLeaveJob, MsgPostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, RoundPhase,
+};
+
+use crate::{
+    support::{self, evaluation, plain, post_msg, root, trace as trace_msg, vote as vote_msg},
+    view::named,
+    world::World,
+};
+
+/// Unfinished jobs at one time, beyond which few are posted.
+const BUSY: usize = 14;
+
+/// An unfinished job that is where this is done.
+fn a_job(world: &mut World, fits: impl Fn(&Job) -> bool) -> Option<Job> {
+    let jobs = world.view.jobs.iter().map(|(job, _)| job);
+    let fitting: Vec<Job> = jobs.filter(|job| fits(job)).cloned().collect();
+    if fitting.is_empty() || world.random.percent(2) {
+        return world.random.percent(2).then(|| any_job(world));
+    }
+    world.random.choose(&fitting).cloned()
+}
+
+/// In whatever state; perhaps none at all.
+fn any_job(world: &mut World) -> Job {
+    let id = world.random.below(world.view.last_job + 2);
+    let found = world.view.jobs.iter().find(|(job, _)| job.id == id);
+    found.map_or_else(
+        || Job {
+            id,
+            client: address("client").to_string(),
+            ..Job::default()
+        },
+        |(job, _)| job.clone(),
+    )
+}
+
+fn exists(world: &World, job: &Job) -> Option<()> {
+    (1..=world.view.last_job).contains(&job.id).then_some(())
+}
+
+fn training(phase: RoundPhase) -> impl Fn(&Job) -> bool {
+    move |job| job.state() == JobState::Training && job.round_phase() == phase
+}
+
+/// One of the job's active workers who has not yet done its part in the round.
+fn a_worker(
+    world: &mut World,
+    job: &Job,
+    done: impl Fn(&trainyard_proto::job::Round, &str) -> bool,
+) -> Option<&'static str> {
+    let key = (job.id, job.round);
+    let round = world
+        .chain
+        .read(|state| trainyard_modules::job::ROUNDS.get(state, &key))
+        .unwrap_or_default();
+    let active = job.workers.iter().filter(|w| w.active && !done(&round, &w.address));
+    let active: Vec<_> = active.map(|w| named(&w.address)).collect();
+    world.one_of(&active)
+}
+
+fn spec(world: &mut World) -> JobSpec {
+    let random = &mut world.random;
+    let mut spec = if random.percent(50) { support::spec() } else { plain() };
+    let requirements = spec.requirements.as_mut().unwrap();
+    requirements.max_workers = random.within(1, 4);
+    requirements.min_workers = random.within(1, requirements.max_workers);
+    requirements.evaluators = random.within(1, 2);
+    requirements.min_reputation = if random.percent(10) { 50 } else { 0 };
+    spec.rounds = random.within(0, 3);
+    spec.partial_share_bp = random.within(0, 10_000);
+    let deadlines = spec.deadlines.as_mut().unwrap();
+    for blocks in [
+        &mut deadlines.open,
+        &mut deadlines.grant,
+        &mut deadlines.round,
+        &mut deadlines.submit,
+    ] {
+        *blocks = random.within(3, 15);
+    }
+    spec
+}
+
+pub(super) fn post(world: &mut World) -> Option<(&'static str, MsgPostJob)> {
+    if world.view.jobs.len() > BUSY && world.random.percent(97) {
+        return None;
+    }
+    let (client, spec) = (world.anyone(), spec(world));
+    let most = world
+        .random
+        .pick(&[10 * TRAIN, 1_000 * TRAIN, 1_000 * TRAIN, world.cash]);
+    let budget = world.amount().min(most);
+    Some((client, post_msg(client, &spec, budget)))
+}
+
+pub(super) fn cancel(world: &mut World) -> Option<(&'static str, MsgCancelJob)> {
+    let job = a_job(world, |job| job.state() == JobState::Open)?;
+    let client = world.one_of(&[named(&job.client)])?;
+    Some((client, support::cancel(client, job.id)))
+}
+
+pub(super) fn join(world: &mut World) -> Option<(&'static str, MsgJoinJob)> {
+    let job = a_job(world, |job| job.state() == JobState::Open)?;
+    let out = |name: &str| job.workers.iter().all(|w| named(&w.address) != name) && named(&job.client) != name;
+    let nodes = world.view.nodes.iter().map(|(name, _)| *name).filter(|name| out(name));
+    let nodes: Vec<_> = nodes.collect();
+    let worker = world.one_of(&nodes)?;
+    Some((worker, support::join(worker, job.id)))
+}
+
+pub(super) fn leave(world: &mut World) -> Option<(&'static str, MsgLeaveJob)> {
+    let job = a_job(world, |job| matches!(job.state(), JobState::Open | JobState::Training))?;
+    let worker = a_worker(world, &job, |_, _| false)?;
+    Some((worker, support::leave(worker, job.id)))
+}
+
+pub(super) fn grant_keys(world: &mut World) -> Option<(&'static str, MsgGrantKeys)> {
+    let train = training(RoundPhase::Keys);
+    let job = a_job(world, |job| job.state() == JobState::Submitted || train(job))?;
+    let client = world.one_of(&[named(&job.client)])?;
+    let split = if job.state() == JobState::Submitted {
+        DataSplit::Test
+    } else {
+        DataSplit::Train
+    };
+    let mut to: Vec<_> = if split == DataSplit::Test {
+        support::drawn(&job)
+    } else {
+        job.workers
+            .iter()
+            .filter(|w| w.active)
+            .map(|w| w.address.parse().unwrap())
+            .collect()
+    };
+    if world.random.percent(15) {
+        to.truncate(1);
+    }
+    let mut message = support::grant(job.id, split, &to);
+    message.client = address(client).to_string();
+    Some((client, message))
+}
+
+pub(super) fn trace(world: &mut World) -> Option<(&'static str, MsgCommitTrace)> {
+    let job = a_job(world, training(RoundPhase::Train))?;
+    exists(world, &job)?;
+    let worker = a_worker(world, &job, |round, who| round.commits.iter().any(|c| c.worker == who))?;
+    let mut message = trace_msg(&world.chain, worker, job.id);
+    message.samples = 1 + world.random.below(321);
+    if world.random.percent(3) {
+        message.round += 1;
+    }
+    if world.random.percent(3) {
+        message.start_root = root(worker);
+    }
+    Some((worker, message))
+}
+
+pub(super) fn vote(world: &mut World) -> Option<(&'static str, MsgRoundResult)> {
+    let job = a_job(world, training(RoundPhase::Merge))?;
+    exists(world, &job)?;
+    let worker = a_worker(world, &job, |round, who| round.votes.iter().any(|v| v.worker == who))?;
+    let mut message = vote_msg(&world.chain, worker, job.id);
+    if world.random.percent(8) {
+        message.end_root = root(worker);
+    }
+    Some((worker, message))
+}
+
+pub(super) fn submit(world: &mut World) -> Option<(&'static str, MsgSubmitResult)> {
+    let job = a_job(world, training(RoundPhase::Submit))?;
+    exists(world, &job)?;
+    let worker = a_worker(world, &job, |round, who| {
+        round.submissions.iter().any(|s| s.worker == who)
+    })?;
+    let mut message = support::result(&world.chain, worker, job.id);
+    if world.random.percent(8) {
+        message.artifact.as_mut().unwrap().model_sha256 = root(worker);
+    }
+    Some((worker, message))
+}
+
+/// A function of job and evaluator, so that what was committed to can be revealed; some are far from the others.
+fn score(chain: &Chain, evaluator: &str, id: u64) -> (MsgCommitEvaluation, MsgRevealEvaluation) {
+    let odd = (id + u64::from(root(evaluator)[0])).is_multiple_of(5);
+    let score = id * 1_000 % 900_000 + if odd { 90_000 } else { 0 };
+    evaluation(chain, evaluator, id, u32::try_from(score).unwrap())
+}
+
+pub(super) fn commit(world: &mut World) -> Option<(&'static str, MsgCommitEvaluation)> {
+    let job = a_job(world, |job| job.state() == JobState::Evaluating)?;
+    exists(world, &job)?;
+    let waiting = job.evaluators.iter().filter(|e| e.commitment.is_empty());
+    let waiting: Vec<_> = waiting.map(|e| named(&e.address)).collect();
+    let evaluator = world.one_of(&waiting)?;
+    Some((evaluator, score(&world.chain, evaluator, job.id).0))
+}
+
+pub(super) fn reveal(world: &mut World) -> Option<(&'static str, MsgRevealEvaluation)> {
+    let job = a_job(world, |job| job.state() == JobState::Revealing)?;
+    exists(world, &job)?;
+    let waiting = job.evaluators.iter().filter(|e| e.attestation.is_none());
+    let waiting: Vec<_> = waiting.map(|e| named(&e.address)).collect();
+    let evaluator = world.one_of(&waiting)?;
+    let mut message = score(&world.chain, evaluator, job.id).1;
+    if world.random.percent(4) {
+        message.score_ppm ^= 1;
+    }
+    Some((evaluator, message))
+}
