@@ -36,7 +36,7 @@ use trainyard_proto::{
         self as work, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob,
         MsgPostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult,
     },
-    registry::{self as nodes, MsgLeave, MsgRegister, MsgUpdate, MsgUpdateMembers},
+    registry::{self as nodes, MsgLeave, MsgRegister, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
 
 use crate::world::World;
@@ -78,6 +78,8 @@ pub(crate) static ACTIONS: &[Action] = &[
     action!(MsgFundCommunityPool, 1, distribution::fund),
     action!(MsgRegister, 8, registry::register),
     action!(MsgUpdate, 2, registry::update),
+    action!(MsgUnbond, 2, registry::unbond),
+    action!(nodes::MsgUnjail, 2, registry::unjail),
     action!(MsgLeave, 1, registry::leave),
     action!(MsgPostJob, 4, jobs::post),
     action!(MsgCancelJob, 1, jobs::cancel),

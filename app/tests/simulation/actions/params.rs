@@ -78,6 +78,9 @@ pub(super) fn registry(world: &mut World) -> Option<(&'static str, nodes::MsgUpd
     params.initial_reputation = world.random.within(0, 100);
     params.min_worker_bond = world.random.pick(&[0, 1, params.min_worker_bond]);
     params.allow_listed = world.random.percent(15);
+    params.missed_duty_bp = world.random.pick(&[0, 100, 5_000, 10_000]);
+    params.max_missed = world.random.within(1, 4);
+    params.jail_blocks = world.random.within(1, 30).into();
     let message = nodes::MsgUpdateParams {
         authority: governance(),
         params: Some(params),

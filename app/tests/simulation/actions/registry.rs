@@ -3,7 +3,7 @@
 use trainyard_app::testing::{TRAIN, address, peer_id};
 use trainyard_proto::{
     coin::utrain,
-    registry::{MsgLeave, MsgRegister, MsgUpdate, Role, VerificationClass},
+    registry::{MsgLeave, MsgRegister, MsgUnbond, MsgUnjail, MsgUpdate, Role, VerificationClass},
 };
 
 use crate::{
@@ -64,6 +64,31 @@ pub(super) fn leave(world: &mut World) -> Option<(&'static str, MsgLeave)> {
     };
     let who = world.one_of(&nodes)?;
     let message = MsgLeave {
+        owner: address(who).to_string(),
+    };
+    Some((who, message))
+}
+
+pub(super) fn unbond(world: &mut World) -> Option<(&'static str, MsgUnbond)> {
+    let nodes = registered(world);
+    let (who, amount) = (world.one_of(&nodes)?, world.amount());
+    let message = MsgUnbond {
+        owner: address(who).to_string(),
+        amount: Some(utrain(amount)),
+    };
+    Some((who, message))
+}
+
+pub(super) fn unjail(world: &mut World) -> Option<(&'static str, MsgUnjail)> {
+    let jailed = world.view.nodes.iter().filter(|(_, node)| node.jailed_until > 0);
+    let jailed: Vec<_> = jailed.map(|(name, _)| *name).collect();
+    let nodes = if jailed.is_empty() && world.random.percent(5) {
+        registered(world)
+    } else {
+        jailed
+    };
+    let who = world.one_of(&nodes)?;
+    let message = MsgUnjail {
         owner: address(who).to_string(),
     };
     Some((who, message))
