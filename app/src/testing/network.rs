@@ -108,6 +108,12 @@ impl Network {
         Keyring::open(&self.keys, Backend::Test, None).get(name).unwrap()
     }
 
+    /// Home of the keyring (`test` backend) with all accounts.
+    #[must_use]
+    pub fn keys(&self) -> &Path {
+        &self.keys
+    }
+
     /// A folder that lives as long as the network.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -1,6 +1,5 @@
 //! What governance decides, on real CometBFT.
 
-use trainyard_app::node::genesis::GenesisDoc;
 use trainyard_app::testing::network::Network;
 use trainyard_client::signer::{FeePolicy, Gas, GasPrice, Signer};
 use trainyard_modules::governed::authority;
@@ -9,20 +8,20 @@ use trainyard_proto::coin::{UTRAIN_PER_TRAIN, utrain};
 use trainyard_proto::cosmos::gov::v1::{MsgSubmitProposal, MsgVote, VoteOption};
 use trainyard_proto::cosmos::upgrade::v1beta1::{MsgSoftwareUpgrade, Plan};
 
-use super::{PATIENCE, wait_comet_gone};
+use super::{PATIENCE, change_genesis, wait_comet_gone};
 
 #[tokio::test]
 async fn a_proposal_that_passes_stops_every_node_before_the_upgrade() {
     let mut network = Network::make(env!("CARGO_BIN_EXE_trainyard"), 2, |plan| {
         plan.accounts = vec![("alice".into(), 1000 * UTRAIN_PER_TRAIN)];
     });
-    for node in &mut network.nodes {
-        let mut genesis = GenesisDoc::load(&node.home).unwrap();
-        let params = &mut genesis.app_state.gov.params;
+    change_genesis(&network, |genesis| {
+        let params = &mut genesis.gov.params;
         for (period, seconds) in [(&mut params.voting_period, 3), (&mut params.expedited_voting_period, 2)] {
             period.as_mut().unwrap().seconds = seconds;
         }
-        std::fs::write(node.home.genesis(), genesis.to_json()).unwrap();
+    });
+    for node in &mut network.nodes {
         node.start(&[]);
     }
     network.wait_height(2, PATIENCE).await;

@@ -1,18 +1,8 @@
 //! Several nodes.
 
-use tendermint::block::Height;
-use tendermint_rpc::{Client as _, HttpClient};
-use trainyard_app::testing::network::Node;
 use trainyard_proto::address::Address;
 
-use super::{PATIENCE, balance, network, send, signer};
-
-/// The app hash that a node has in its header of `height`.
-async fn app_hash(node: &Node, height: u64) -> Vec<u8> {
-    let rpc = HttpClient::new(node.rpc.as_str()).unwrap();
-    let block = rpc.block(Height::try_from(height).unwrap()).await.unwrap().block;
-    block.header.app_hash.as_bytes().to_vec()
-}
+use super::{PATIENCE, app_hash, balance, network, send, signer};
 
 #[tokio::test]
 async fn four_validators_agree_and_do_without_one() {
