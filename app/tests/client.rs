@@ -286,10 +286,10 @@ async fn on_the_command_line(url: &str, home: &Path) {
     let again = json(&["query", "tx", sent["txhash"].as_str().unwrap()]).await;
     assert_eq!(again["height"], sent["height"]);
     let validators = json(&["query", "staking", "validators"]).await;
-    let operator = validators["validators"][0]["operatorAddress"].as_str().unwrap();
+    let operator = validators["validators"][0]["operator_address"].as_str().unwrap();
     json(&["tx", "staking", "delegate", operator, "2TRAIN", "--from", "alice"]).await;
     let delegations = json(&["query", "staking", "delegations", "alice"]).await;
-    assert_eq!(delegations["delegationResponses"][0]["balance"]["amount"], "2000000");
+    assert_eq!(delegations["delegation_responses"][0]["balance"]["amount"], "2000000");
     assert_eq!(json(&["status"]).await["chain_id"], CHAIN_ID);
 
     let wrong = run(&["tx", "bank", "send", "alice", &bob, "1TRAIN", "--chain-id", "other-1"])

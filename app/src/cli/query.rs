@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
+use serde_json::Value;
 use trainyard_client::rpc::Client;
 use trainyard_proto::coin::DENOM;
 use trainyard_proto::cosmos::bank::v1beta1 as bank;
@@ -235,6 +236,28 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
     }
 }
 
+/// An answer under the names that its fields have in the `.proto` file, as `simd` and the REST gateways of other chains print
+/// them: protobuf's JSON bends `operator_address` to `operatorAddress`.
+fn original_names(answer: Value) -> Value {
+    match answer {
+        Value::Object(fields) => {
+            let renamed = fields.into_iter().map(|(name, value)| {
+                let mut original = String::new();
+                for letter in name.chars() {
+                    if letter.is_ascii_uppercase() {
+                        original.push('_');
+                    }
+                    original.push(letter.to_ascii_lowercase());
+                }
+                (original, original_names(value))
+            });
+            Value::Object(renamed.collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(original_names).collect()),
+        other => other,
+    }
+}
+
 struct Ask<'a> {
     global: &'a Global,
     client: Client,
@@ -253,7 +276,7 @@ impl Ask<'_> {
         let method = method.ok_or_else(|| eyre!("{} is no query's request", Request::NAME))?;
         let path = format!("/{}.Query/{method}", Request::PACKAGE);
         let answer: Response = self.client.query(&path, &request).await?;
-        self.global.print(&answer)
+        self.global.print(&original_names(serde_json::to_value(&answer)?))
     }
 
     fn optional_account(&self, text: Option<&str>) -> Result<String> {
@@ -328,5 +351,19 @@ impl Ask<'_> {
                     .await
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_the_names_of_the_proto_files() {
+        let answer =
+            serde_json::json!({"unbondingResponses": [{"validatorAddress": "aB", "typeUrl": 1}], "height": {}});
+        let expected =
+            serde_json::json!({"unbonding_responses": [{"validator_address": "aB", "type_url": 1}], "height": {}});
+        assert_eq!(original_names(answer), expected);
     }
 }
