@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use trainyard_modules::upgrade;
+
 fn main() -> ExitCode {
-    trainyard_app::cli::main()
+    trainyard_app::cli::main(&upgrade::THIS)
 }

@@ -222,7 +222,7 @@ impl Application {
             hash: Vec::new(),
         };
         let mut state = State::new(&Empty, Gas::unlimited());
-        let powers = machine::init_genesis(&mut state, &block, &genesis, &mut Vec::new())?;
+        let powers = machine::init_genesis(&mut state, &block, &genesis, self.config.binary, &mut Vec::new())?;
         lock(&self.pending).genesis = Some((state.into_changes(), block));
         Ok(abci::ResponseInitChain {
             consensus_params: None,

@@ -37,6 +37,7 @@ use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
 use trainyard_client::keys::{Backend, Keyring};
 use trainyard_client::rpc::Client;
+use trainyard_modules::upgrade::Binary;
 use trainyard_proto::address::Address;
 
 pub use output::Format;
@@ -146,8 +147,8 @@ enum Command {
     Version,
 }
 
-/// Runs the command line of this process.
-pub fn main() -> ExitCode {
+/// Runs the command line of this process, which is the program `binary`.
+pub fn main(binary: &'static Binary) -> ExitCode {
     let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
     init_logging(match &cli.command {
         Command::Start(start) => start.log_level,
@@ -155,7 +156,7 @@ pub fn main() -> ExitCode {
         Command::Testnet(_) => tracing::Level::ERROR,
         _ => tracing::Level::WARN,
     });
-    match run(cli) {
+    match run(cli, binary) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -177,7 +178,7 @@ fn arguments(mut given: Vec<OsString>) -> Vec<OsString> {
     given
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(cli: Cli, binary: &'static Binary) -> Result<()> {
     let global = cli.global;
     match cli.command {
         Command::Keys(command) => keys::run(&global, command),
@@ -188,9 +189,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::Query(command) => block_on(query::run(&global, command)),
         Command::Init(command) => init::run(&global, &command),
         Command::Genesis(command) => genesis::run(&global, command),
-        Command::Start(command) => start::start(&global, command),
+        Command::Start(command) => start::start(&global, command, binary),
         Command::RunCometbft(child) => start::become_child(&child),
-        Command::Export(command) => start::export(&global, command),
+        Command::Export(command) => start::export(&global, command, binary),
         Command::Testnet(command) => testnet::run(&global, command),
         Command::Status => block_on(status::run(&global)),
         Command::Completions { shell } => {

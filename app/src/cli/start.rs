@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
+use trainyard_modules::upgrade::Binary;
 
 use super::Global;
 use crate::abci::Address;
@@ -28,10 +29,11 @@ pub(super) struct Start {
     pub(super) log_level: tracing::Level,
 }
 
-pub(super) fn start(global: &Global, start: Start) -> Result<()> {
+pub(super) fn start(global: &Global, start: Start, binary: &'static Binary) -> Result<()> {
     let home = Home::new(&global.home()?)?;
     let talkative = start.log_level >= tracing::Level::DEBUG;
     let options = node::Options {
+        binary,
         abci_only: start.abci_only,
         address: start.address,
         halt_height: start.halt_height,
@@ -65,9 +67,9 @@ pub(super) struct Export {
 }
 
 /// Prints the latest state as the genesis of a chain that continues this one. The node must be stopped.
-pub(super) fn export(global: &Global, export: Export) -> Result<()> {
+pub(super) fn export(global: &Global, export: Export, binary: &'static Binary) -> Result<()> {
     let home = Home::new(&global.home()?)?;
-    let app = node::open(&home)?;
+    let app = node::open(&home, binary)?;
     let last = app
         .last_block()
         .ok_or_else(|| eyre!("there is nothing to export before block 1"))?;

@@ -10,6 +10,7 @@ use trainyard_modules::gas::Gas;
 use trainyard_modules::machine::{self, Genesis};
 use trainyard_modules::staking::Power;
 use trainyard_modules::state::{Empty, State};
+use trainyard_modules::upgrade;
 use trainyard_proto::address::Address;
 
 use super::home::Home;
@@ -154,7 +155,9 @@ impl GenesisDoc {
     /// What the state machine refuses.
     pub fn check(&self) -> Result<Vec<Power>, Error> {
         let mut state = State::new(&Empty, Gas::unlimited());
-        machine::init_genesis(&mut state, &self.block()?, &self.app_state, &mut Vec::new()).map_err(Error::Genesis)
+        let block = self.block()?;
+        machine::init_genesis(&mut state, &block, &self.app_state, &upgrade::THIS, &mut Vec::new())
+            .map_err(Error::Genesis)
     }
 
     /// Number and money that an account starts with.

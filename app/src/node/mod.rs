@@ -34,6 +34,7 @@ use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use trainyard_modules::upgrade::{Binary, Refusal};
 
 pub use self::comet::{CHILD_COMMAND, become_child, find as find_cometbft};
 use self::comet::{Child, Ended};
@@ -48,8 +49,10 @@ use crate::application::{Application, Config};
 use crate::store::{Options as StoreOptions, Store};
 
 /// How a node is started.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone)]
 pub struct Options {
+    /// Which program this is.
+    pub binary: &'static Binary,
     /// Leaves running CometBFT to the operator.
     pub abci_only: bool,
     /// Where the application listens; without it what `app.toml` says, else a unix socket in the home.
@@ -81,15 +84,20 @@ pub fn run(home: &Home, options: &Options) -> Result<Ending, Error> {
     runtime.block_on(supervise(home, options))
 }
 
-/// Opens a node's state without running it, for commands that read it. The node must not be running.
+/// Opens a node's state without running it, for commands of `binary` that read it. The node must not be running.
 ///
 /// # Errors
-/// The home is none, or its store does not open.
-pub fn open(home: &Home) -> Result<Application, Error> {
-    open_with(home, &Settings::load(home)?)
+/// The home is none, its store does not open, or its state is in another form than the program's.
+pub fn open(home: &Home, binary: &'static Binary) -> Result<Application, Error> {
+    let app = open_with(home, &Settings::load(home)?, binary)?;
+    match app.check_version() {
+        // The state is still in this program's form, up to the last block that it can execute.
+        Ok(()) | Err(Refusal::Needed(_)) => Ok(app),
+        Err(refusal) => Err(refusal.into()),
+    }
 }
 
-fn open_with(home: &Home, settings: &Settings) -> Result<Application, Error> {
+fn open_with(home: &Home, settings: &Settings, binary: &'static Binary) -> Result<Application, Error> {
     let options = StoreOptions {
         keep_recent: (settings.keep_recent > 0).then_some(settings.keep_recent),
         cache_bytes: usize::from(settings.store_cache_mb) << 20,
@@ -98,7 +106,7 @@ fn open_with(home: &Home, settings: &Settings) -> Result<Application, Error> {
     let config = Config {
         min_gas_price_micro: settings.min_gas_price.0,
         halt_height: settings.halt_height,
-        ..Config::default()
+        binary,
     };
     Ok(Application::new(store, config)?)
 }
@@ -117,7 +125,7 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     if let Some(height) = options.halt_height {
         settings.halt_height = height;
     }
-    let app = open_with(home, &settings)?;
+    let app = open_with(home, &settings, options.binary)?;
     if let Some(plan) = app.needed_upgrade() {
         return Err(upgrade::needed(home, &plan));
     }

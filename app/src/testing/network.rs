@@ -45,7 +45,8 @@ pub struct Node {
     pub home: Home,
     /// Where its RPC is.
     pub rpc: String,
-    program: PathBuf,
+    /// The binary it is started from.
+    pub program: PathBuf,
     process: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,

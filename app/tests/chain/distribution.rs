@@ -1,7 +1,7 @@
 //! Rewards: fees to validators and delegators, commission, the community's pool.
 
 use trainyard_app::testing::{Builder, Chain, Outcome, QueryError, TRAIN, VALIDATOR, address, create_validator, send};
-use trainyard_modules::{bank, distribution::RewardsGenesis, machine};
+use trainyard_modules::{bank, distribution::RewardsGenesis, machine, upgrade};
 use trainyard_proto::{
     any,
     coin::{DENOM, utrain},
@@ -494,7 +494,7 @@ fn a_genesis_that_owes_more_than_there_is_is_refused() {
             hash: Vec::new(),
         };
         let mut state = State::new(&Empty, Gas::unlimited());
-        let error = machine::init_genesis(&mut state, &block, &genesis, &mut Vec::new()).unwrap_err();
+        let error = machine::init_genesis(&mut state, &block, &genesis, &upgrade::THIS, &mut Vec::new()).unwrap_err();
         assert!(error.log.contains(words), "{:?} lacks {words:?}", error.log);
     }
 }

@@ -401,7 +401,7 @@ fn an_imported_chain_goes_on_as_the_exported_one() {
         hash: Vec::new(),
     };
     let mut state = State::new(&Empty, Gas::unlimited());
-    let powers = machine::init_genesis(&mut state, &block, &read, &mut Vec::new()).unwrap();
+    let powers = machine::init_genesis(&mut state, &block, &read, &upgrade::THIS, &mut Vec::new()).unwrap();
     assert_eq!(machine::export(&mut state).unwrap(), exported);
     assert_eq!(powers.len(), 1, "the second validator joins at the epoch's end");
 

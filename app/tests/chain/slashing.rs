@@ -1,7 +1,7 @@
 //! Validators that vote twice, and validators that do not vote.
 
 use trainyard_app::testing::{Builder, Chain, TRAIN, VALIDATOR, address, consensus_key, create_validator};
-use trainyard_modules::{bank, machine};
+use trainyard_modules::{bank, machine, upgrade};
 use trainyard_proto::{
     address::Address,
     any,
@@ -335,7 +335,7 @@ fn a_genesis_whose_counts_are_wrong_is_refused() {
             hash: Vec::new(),
         };
         let mut state = State::new(&Empty, Gas::unlimited());
-        let result = machine::init_genesis(&mut state, &block, &genesis, &mut Vec::new());
+        let result = machine::init_genesis(&mut state, &block, &genesis, &upgrade::THIS, &mut Vec::new());
         assert_eq!(result.is_ok(), sound, "{result:?}");
     }
 }

@@ -2,12 +2,13 @@
 
 mod crash;
 mod disk;
-mod governance;
+
 mod lifecycle;
 mod load;
 mod peers;
 mod replay;
 mod slashing;
+mod upgrade;
 
 use std::fs::File;
 use std::process::Command;

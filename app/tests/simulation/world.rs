@@ -9,6 +9,7 @@ use trainyard_modules::{
     governed::authority,
     machine::{self, Genesis, ante::Tx},
     state::{Empty, State},
+    upgrade,
 };
 use trainyard_proto::{
     any::{self, Any},
@@ -305,7 +306,8 @@ impl World {
             hash: Vec::new(),
         };
         let mut state = State::new(&Empty, Gas::unlimited());
-        machine::init_genesis(&mut state, &block, &read, &mut Vec::new()).expect("what was exported can be imported");
+        machine::init_genesis(&mut state, &block, &read, &upgrade::THIS, &mut Vec::new())
+            .expect("what was exported can be imported");
         let mut imported = state
             .into_changes()
             .into_iter()

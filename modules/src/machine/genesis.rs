@@ -18,7 +18,7 @@ use crate::{
     feegrant, gov, job, pouw, registry, slashing,
     staking::{self, Power},
     state::State,
-    upgrade,
+    upgrade::{self, Binary},
 };
 
 /// `app_state` of the genesis file.
@@ -96,7 +96,7 @@ pub struct Genutil {
     pub gen_txs: Vec<String>,
 }
 
-/// Builds the state of a new chain and its first validator set.
+/// Builds the state of a new chain, run by `binary`, and its first validator set.
 ///
 /// # Errors
 /// What in the genesis is not valid.
@@ -104,6 +104,7 @@ pub fn init_genesis(
     state: &mut State<'_>,
     block: &Block,
     genesis: &Genesis,
+    binary: &Binary,
     events: &mut Vec<Event>,
 ) -> Result<Vec<Power>, Error> {
     let Genesis {
@@ -148,7 +149,7 @@ pub fn init_genesis(
     gov::init(state, gov)?;
     authz::init(state, authz)?;
     feegrant::init(state, feegrant)?;
-    upgrade::init(state, upgrade, &upgrade::THIS)?;
+    upgrade::init(state, upgrade, binary)?;
     for (index, text) in genutil.gen_txs.iter().enumerate() {
         gentx(state, block, text, events).map_err(|mut error| {
             error.log = format!("gentx {index}: {}", error.log);

@@ -66,6 +66,7 @@ pub static THIS: Binary = Binary {
         ("bank", 1),
         ("distribution", 1),
         ("staking", 1),
+        ("slashing", 1),
         ("registry", 1),
         ("job", 1),
         ("pouw", 1),

@@ -157,7 +157,7 @@ impl Yard {
             genesis.genutil.gen_txs.push(STANDARD.encode(tx));
         }
         let mut state = State::new(&Empty, Gas::unlimited());
-        machine::init_genesis(&mut state, &yard.block, &genesis, &mut Vec::new()).unwrap();
+        machine::init_genesis(&mut state, &yard.block, &genesis, &upgrade::THIS, &mut Vec::new()).unwrap();
         yard.commit(state.into_changes());
         yard
     }
@@ -369,7 +369,7 @@ impl Yard {
         let text = serde_json::to_string(&genesis).unwrap();
         let read: Genesis = serde_json::from_str(&text).unwrap();
         let mut state = State::new(&Empty, Gas::unlimited());
-        machine::init_genesis(&mut state, &self.block, &read, &mut Vec::new()).unwrap();
+        machine::init_genesis(&mut state, &self.block, &read, &upgrade::THIS, &mut Vec::new()).unwrap();
         let again: BTreeMap<Vec<u8>, Option<Vec<u8>>> = state.into_changes();
         let again: BTreeMap<_, _> = again.into_iter().filter_map(|(k, v)| Some((k, v?))).collect();
         for (key, value) in &self.committed.0 {
