@@ -6,10 +6,12 @@
 //! | [`tx`] | transactions: built, signed, hashed |
 //! | [`rpc`] | a client of a node's RPC: queries, broadcasts, waiting for a transaction |
 //! | [`signer`] | an account that sends transactions and keeps count of its sequence |
+//! | [`blocks`] | what CometBFT knows beside the state: blocks, validators, transactions |
 //! | [`events`] | blocks' events, in order and without gaps |
 //! | [`members`] | who belongs to a job |
 //! | [`data`] | datasets: manifests, shards, importers, key grants |
 
+pub mod blocks;
 pub mod data;
 pub mod events;
 pub mod keys;

@@ -441,14 +441,22 @@ impl Client {
             .map_err(|e| self.error(&e))
     }
 
-    fn height(&self, height: u64) -> Result<tendermint::block::Height, Error> {
-        height.try_into().map_err(|_| Error::Refused {
-            url: self.url.clone(),
-            reason: format!("height {height} is above {}", i64::MAX),
-        })
+    pub(crate) fn http(&self) -> &HttpClient {
+        &self.http
     }
 
-    fn error(&self, error: &tendermint_rpc::Error) -> Error {
+    pub(crate) fn height(&self, height: u64) -> Result<tendermint::block::Height, Error> {
+        height
+            .try_into()
+            .map_err(|_| self.refused(format!("height {height} is above {}", i64::MAX)))
+    }
+
+    pub(crate) fn refused(&self, reason: String) -> Error {
+        let url = self.url.clone();
+        Error::Refused { url, reason }
+    }
+
+    pub(crate) fn error(&self, error: &tendermint_rpc::Error) -> Error {
         let url = self.url.clone();
         match error.detail() {
             ErrorDetail::Response(refused) => Error::Refused {

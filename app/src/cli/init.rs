@@ -11,7 +11,7 @@ use super::Global;
 use crate::node::comet_config::{CometConfig, parse_block_time};
 use crate::node::genesis::GenesisDoc;
 use crate::node::home::Home;
-use crate::node::settings::CACHE_MB;
+use crate::node::settings::{CACHE_MB, Doors};
 
 /// Longest name of a node, bytes: the bound on a validator's moniker.
 const MAX_MONIKER: usize = 70;
@@ -28,7 +28,8 @@ pub(super) struct Init {
     /// Time between blocks; below 1s only for local networks
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_block_time)]
     block_time: Duration,
-    /// Port for peers, on all interfaces; RPC is on the next one, on this machine only
+    /// Port for peers, on all interfaces; RPC is on the next one, on this machine only; gRPC and REST on 9090 and 1317, or on
+    /// the two after RPC where this is not the usual port
     #[arg(long, value_name = "PORT", default_value_t = 26656, value_parser = clap::value_parser!(u16).range(1..65535))]
     base_port: u16,
 }
@@ -49,7 +50,7 @@ pub(super) fn run(global: &Global, init: &Init) -> Result<()> {
         rpc: (IpAddr::from(Ipv4Addr::LOCALHOST), init.base_port + 1).into(),
         local: false,
     };
-    home.create(&config, CACHE_MB, &genesis)?;
+    home.create(&config, CACHE_MB, &Doors::beside(config.rpc), &genesis)?;
     global.print(&json!({
         "home": home.path(),
         "chain_id": chain_id,

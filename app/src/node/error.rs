@@ -46,6 +46,9 @@ pub enum Error {
     /// A value the operator gave cannot be used.
     #[error("{0}")]
     Value(String),
+    /// gRPC or REST cannot be served.
+    #[error("gRPC and REST: {0}; see grpc and rest in app.toml")]
+    Doors(String),
     /// CometBFT is not installed.
     #[error("the program cometbft is neither on the PATH nor in {}; scripts/setup installs it", .0.display())]
     NoComet(PathBuf),

@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::comet_config::{CometConfig, Listens, listens, with_persistent_peers};
 use super::genesis::GenesisDoc;
+use super::settings::Doors;
 use super::{Error, comet, read, settings, write};
 use crate::abci::Address;
 
@@ -109,11 +110,17 @@ impl Home {
     }
 
     /// Makes a node's home: CometBFT's files, changed to fit, our settings and the genesis. The state's cache gets
-    /// `cache_mb` MiB.
+    /// `cache_mb` MiB; gRPC and REST are served at `doors`.
     ///
     /// # Errors
     /// A node lives here already, CometBFT is not installed, or the disk refuses.
-    pub fn create(&self, config: &CometConfig, cache_mb: u16, genesis: &GenesisDoc) -> Result<(), Error> {
+    pub fn create(
+        &self,
+        config: &CometConfig,
+        cache_mb: u16,
+        doors: &Doors,
+        genesis: &GenesisDoc,
+    ) -> Result<(), Error> {
         for found in [
             "config/genesis.json",
             "config/priv_validator_key.json",
@@ -128,7 +135,7 @@ impl Home {
         // An operator who runs CometBFT beside `start --abci-only` needs no flags either.
         let application = Address::Unix(self.socket()?).to_string();
         self.edit_config(|text| config.apply(text, &application))?;
-        write(self.app_toml(), &settings::template(cache_mb))?;
+        write(self.app_toml(), &settings::template(cache_mb, doors))?;
         genesis.save(self)
     }
 

@@ -11,6 +11,7 @@ use trainyard_proto::coin::UTRAIN_PER_TRAIN;
 use super::comet_config::CometConfig;
 use super::genesis::GenesisDoc;
 use super::home::Home;
+use super::settings::Doors;
 use super::{Error, gentx};
 
 /// What a validator stakes, utrain.
@@ -31,7 +32,7 @@ pub struct Plan {
     pub validators: u8,
     /// Address of the first validator; the others follow.
     pub base_ip: Ipv4Addr,
-    /// Port for peers; RPC is on the next one.
+    /// Port for peers; RPC is on the next one, gRPC and REST where [`Doors::beside`] says.
     pub base_port: u16,
     /// Time between blocks.
     pub block_time: Duration,
@@ -109,7 +110,12 @@ impl Plan {
         let mut peers = Vec::new();
         for (index, ((p2p, rpc), key)) in addresses.iter().zip(&operators).enumerate() {
             let home = Home::new(&self.folder.join(format!("node{index}")))?;
-            home.create(&self.config(index, *p2p, *rpc), CACHE_MB, &genesis)?;
+            home.create(
+                &self.config(index, *p2p, *rpc),
+                CACHE_MB,
+                &Doors::beside(*rpc),
+                &genesis,
+            )?;
             let peer = gentx::peer(&home, None)?;
             let tx = gentx::sign(&home, &genesis, key, STAKE, &format!("node{index}"), &peer)?;
             genesis.app_state.genutil.gen_txs.push(tx);
@@ -144,6 +150,7 @@ impl Plan {
         home.create(
             &self.config(usize::from(index), p2p, rpc),
             CACHE_MB,
+            &Doors::beside(rpc),
             &GenesisDoc::load(peer)?,
         )?;
         home.set_peers(&[gentx::peer(peer, None)?])?;

@@ -1,7 +1,7 @@
 //! A node: the application behind its socket and CometBFT as its child.
 //!
 //! ```text
-//! mod.rs       starting and stopping the two in the right order
+//! mod.rs       starting and stopping the two in the right order, and the doors to gRPC and REST with them
 //! home.rs      the files of a node's home folder, and making one
 //! settings.rs  app.toml: what an operator sets for our half
 //! comet.rs     the CometBFT program: finding it, running it as a child, its log lines
@@ -34,6 +34,7 @@ use std::thread;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use trainyard_client::rpc::Client;
 use trainyard_modules::upgrade::{Binary, Refusal};
 
 pub use self::comet::{CHILD_COMMAND, become_child, find as find_cometbft};
@@ -45,6 +46,7 @@ use self::home::Home;
 use self::settings::Settings;
 use self::watched::Watched;
 use crate::abci::{Address, Server, ServerError};
+use crate::api::{self, Api};
 use crate::application::{Application, Config};
 use crate::store::{Options as StoreOptions, Store};
 
@@ -77,7 +79,8 @@ pub enum Ending {
 /// # Errors
 /// Why the node cannot start or go on.
 pub fn run(home: &Home, options: &Options) -> Result<Ending, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2) // The state machine has threads of its own; these serve gRPC and REST.
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
@@ -125,7 +128,7 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     if let Some(height) = options.halt_height {
         settings.halt_height = height;
     }
-    let app = open_with(home, &settings, options.binary)?;
+    let app = Arc::new(open_with(home, &settings, options.binary)?);
     if let Some(plan) = app.needed_upgrade() {
         return Err(upgrade::needed(home, &plan));
     }
@@ -144,6 +147,9 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
         (Some(address), _) | (None, Some(address)) => address.clone(),
         (None, None) => Address::Unix(home.socket()?),
     };
+    let rpc = home.listens()?.rpc.replace("0.0.0.0", "127.0.0.1");
+    let comet = Client::new(&format!("http://{rpc}")).map_err(|e| Error::Doors(e.to_string()))?;
+    let api = Api::new(Arc::clone(&app), comet, settings.clone()).map_err(Error::Doors)?;
     let (app, mut halted) = Watched::new(app);
     let app = Arc::new(app);
     let server = Server::bind(&address, Arc::clone(&app))?;
@@ -152,6 +158,15 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     let (report, mut served) = oneshot::channel();
     thread::spawn(move || report.send(server.run()));
 
+    let doors = match api::open(Arc::new(api)).await {
+        Ok(doors) => doors,
+        Err(error) => {
+            stop.stop();
+            return Err(Error::Doors(error.to_string()));
+        }
+    };
+    let shown = |at: Option<std::net::SocketAddr>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    tracing::info!(target: "node", grpc = shown(doors.grpc), rest = shown(doors.rest), "serving");
     let mut child = None;
     if options.abci_only {
         tracing::info!(target: "node", "waiting for CometBFT on {address}");
@@ -174,6 +189,7 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
         result = &mut served => Cause::Served(result.unwrap_or(Ok(()))),
         ended = wait(child.as_mut()) => Cause::Child(ended),
     };
+    drop(doors);
     if let Some(child) = &mut child {
         child.stop(signals.caught()).await;
     }

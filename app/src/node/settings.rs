@@ -1,5 +1,7 @@
 //! `app.toml`: what an operator sets for our half of a node. None of it is agreed by consensus.
 
+use std::net::SocketAddr;
+
 use serde::Deserialize;
 use trainyard_client::signer::GasPrice;
 
@@ -12,8 +14,40 @@ pub const CACHE_MB: u16 = 256;
 
 /// The file that `trainyard init` writes. Every name can also be given by the environment, as `TRAINYARD_HALT_HEIGHT`.
 #[must_use]
-pub fn template(cache_mb: u16) -> String {
-    format!("{TEMPLATE}{cache_mb}\n")
+pub fn template(cache_mb: u16, doors: &Doors) -> String {
+    let Doors { grpc, rest } = doors;
+    let text = TEMPLATE
+        .replace("@GRPC@", &grpc.to_string())
+        .replace("@REST@", &rest.to_string());
+    format!("{text}{cache_mb}\n")
+}
+
+/// Where a new node serves gRPC and REST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doors {
+    /// gRPC.
+    pub grpc: SocketAddr,
+    /// REST.
+    pub rest: SocketAddr,
+}
+
+impl Doors {
+    /// Those of a node with its RPC there: the ports that Cosmos tools try first, or, where RPC is not at its usual port
+    /// either, the next two.
+    #[must_use]
+    pub fn beside(rpc: SocketAddr) -> Self {
+        let at = |port| SocketAddr::new(rpc.ip(), port);
+        match rpc.port() {
+            26657 => Self {
+                grpc: at(9090),
+                rest: at(1317),
+            },
+            port => Self {
+                grpc: at(port.saturating_add(1)),
+                rest: at(port.saturating_add(2)),
+            },
+        }
+    }
 }
 
 const TEMPLATE: &str = r#"# Settings of the application; those of CometBFT are in config.toml beside this file.
@@ -32,6 +66,11 @@ halt_height = 0
 # Empty is a unix socket in the data folder.
 abci = ""
 
+# Where gRPC and REST are served for wallets, explorers and scripts, host:port; empty serves none. They answer everybody who
+# can connect: behind a public address put a proxy with TLS and limits before them.
+grpc = "@GRPC@"
+rest = "@REST@"
+
 # Memory for the state's cache, in MiB.
 store_cache_mb = "#;
 
@@ -49,12 +88,26 @@ pub struct Settings {
     /// Where the application listens; none is a unix socket in the data folder.
     #[serde(deserialize_with = "optional_address")]
     pub abci: Option<Address>,
+    /// Where gRPC is served, `host:port`; none is nowhere, also in files from before there was such a setting.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub grpc: Option<String>,
+    /// Where REST is served, as `grpc`.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub rest: Option<String>,
     /// MiB of cache.
     pub store_cache_mb: u16,
 }
 
 /// The names in the file.
-const NAMES: &[&str] = &["min_gas_price", "keep_recent", "halt_height", "abci", "store_cache_mb"];
+const NAMES: &[&str] = &[
+    "min_gas_price",
+    "keep_recent",
+    "halt_height",
+    "abci",
+    "grpc",
+    "rest",
+    "store_cache_mb",
+];
 
 impl Settings {
     /// The settings of a home, and of the environment over them.
@@ -105,33 +158,46 @@ fn optional_address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
+fn optional_text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Ok(if text.is_empty() { None } else { Some(text) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn doors() -> Doors {
+        Doors::beside(([127, 0, 0, 1], 26657).into())
+    }
+
     #[test]
     fn the_template_is_read_and_the_environment_wins() {
-        let plain = Settings::parse(&template(256), |_| None).unwrap();
+        let plain = Settings::parse(&template(256, &doors()), |_| None).unwrap();
         assert_eq!(plain.min_gas_price, GasPrice(1000));
         assert_eq!(
             (plain.halt_height, plain.abci.clone(), plain.store_cache_mb),
             (0, None, 256)
         );
-        let set = Settings::parse(&template(256), |name| match name {
+        assert_eq!(plain.grpc.as_deref(), Some("127.0.0.1:9090"));
+        let set = Settings::parse(&template(256, &doors()), |name| match name {
             "TRAINYARD_HALT_HEIGHT" => Some("7".into()),
             "TRAINYARD_ABCI" => Some("tcp://127.0.0.1:26658".into()),
             "TRAINYARD_MIN_GAS_PRICE" => Some("2".into()),
+            "TRAINYARD_REST" => Some(String::new()),
             _ => None,
         })
         .unwrap();
         assert_eq!(set.halt_height, 7);
         assert_eq!(set.abci, Some(Address::Tcp("127.0.0.1:26658".into())));
         assert_eq!(set.min_gas_price, GasPrice(2_000_000));
+        assert_eq!(set.rest, None);
         assert_eq!(
             Settings {
                 halt_height: 0,
                 abci: None,
                 min_gas_price: GasPrice(1000),
+                rest: plain.rest.clone(),
                 ..set
             },
             plain
@@ -140,12 +206,13 @@ mod tests {
 
     #[test]
     fn wrong_settings_are_named() {
-        let wrong = |from: &str, to: &str| Settings::parse(&template(256).replace(from, to), |_| None).unwrap_err();
+        let wrong =
+            |from: &str, to: &str| Settings::parse(&template(256, &doors()).replace(from, to), |_| None).unwrap_err();
         assert!(wrong("halt_height", "halt_hieght").contains("halt_hieght"));
         assert!(wrong("keep_recent = 100000", "keep_recent = -1").contains("-1"));
         assert!(wrong("0.001utrain", "0.001uatom").contains("0.001uatom"));
         assert!(wrong("abci = \"\"", "abci = \"nowhere\"").contains("nowhere"));
-        let env = Settings::parse(&template(256), |name| {
+        let env = Settings::parse(&template(256, &doors()), |name| {
             (name == "TRAINYARD_HALT_HEIGHT").then(|| "soon".into())
         });
         assert!(env.unwrap_err().contains("soon"));

@@ -27,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Passes every call on. Once the height to halt at is committed it says so and executes no other block; before an upgrade to
 /// another program it says so a little later, and accepts no block meanwhile.
 pub(super) struct Watched {
-    app: Application,
+    app: Arc<Application>,
     executed: Mutex<Option<Executed>>,
     halt: Arc<Mutex<Option<oneshot::Sender<()>>>>,
 }
@@ -45,7 +45,7 @@ fn tell(halt: &Mutex<Option<oneshot::Sender<()>>>) {
 
 impl Watched {
     /// The application and what hears of its halt.
-    pub(super) fn new(app: Application) -> (Self, oneshot::Receiver<()>) {
+    pub(super) fn new(app: Arc<Application>) -> (Self, oneshot::Receiver<()>) {
         let (halt, halted) = oneshot::channel();
         let watched = Self {
             app,
@@ -68,23 +68,23 @@ impl Watched {
 
 impl Calls for Watched {
     fn info(&self, request: abci::RequestInfo) -> Result<abci::ResponseInfo, FatalError> {
-        Calls::info(&self.app, request)
+        Calls::info(&*self.app, request)
     }
     fn init_chain(&self, request: abci::RequestInitChain) -> Result<abci::ResponseInitChain, FatalError> {
         tracing::info!(target: "node", chain_id = request.chain_id, "new chain");
-        Calls::init_chain(&self.app, request)
+        Calls::init_chain(&*self.app, request)
     }
     fn query(&self, request: abci::RequestQuery) -> Result<abci::ResponseQuery, FatalError> {
-        Calls::query(&self.app, request)
+        Calls::query(&*self.app, request)
     }
     fn check_tx(&self, request: abci::RequestCheckTx) -> Result<abci::ResponseCheckTx, FatalError> {
-        Calls::check_tx(&self.app, request)
+        Calls::check_tx(&*self.app, request)
     }
     fn prepare_proposal(
         &self,
         request: abci::RequestPrepareProposal,
     ) -> Result<abci::ResponsePrepareProposal, FatalError> {
-        Calls::prepare_proposal(&self.app, request)
+        Calls::prepare_proposal(&*self.app, request)
     }
     fn process_proposal(
         &self,
@@ -94,7 +94,7 @@ impl Calls for Watched {
             let status = abci::response_process_proposal::ProposalStatus::Reject.into();
             return Ok(abci::ResponseProcessProposal { status });
         }
-        Calls::process_proposal(&self.app, request)
+        Calls::process_proposal(&*self.app, request)
     }
 
     fn finalize_block(&self, request: abci::RequestFinalizeBlock) -> Result<abci::ResponseFinalizeBlock, FatalError> {
@@ -105,7 +105,7 @@ impl Calls for Watched {
             return Err(FatalError::new(format!("halted at height {height}, as asked")));
         }
         let (since, height, txs) = (Instant::now(), request.height, request.txs.len().saturating_sub(1));
-        let response = Calls::finalize_block(&self.app, request)?;
+        let response = Calls::finalize_block(&*self.app, request)?;
         *lock(&self.executed) = Some(Executed {
             height,
             txs,
@@ -116,7 +116,7 @@ impl Calls for Watched {
     }
 
     fn commit(&self, request: abci::RequestCommit) -> Result<abci::ResponseCommit, FatalError> {
-        let response = Calls::commit(&self.app, request)?;
+        let response = Calls::commit(&*self.app, request)?;
         if let Some(block) = lock(&self.executed).take() {
             tracing::info!(
                 target: "node",
@@ -140,21 +140,21 @@ impl Calls for Watched {
     }
 
     fn list_snapshots(&self, request: abci::RequestListSnapshots) -> Result<abci::ResponseListSnapshots, FatalError> {
-        Calls::list_snapshots(&self.app, request)
+        Calls::list_snapshots(&*self.app, request)
     }
     fn offer_snapshot(&self, request: abci::RequestOfferSnapshot) -> Result<abci::ResponseOfferSnapshot, FatalError> {
-        Calls::offer_snapshot(&self.app, request)
+        Calls::offer_snapshot(&*self.app, request)
     }
     fn load_snapshot_chunk(
         &self,
         request: abci::RequestLoadSnapshotChunk,
     ) -> Result<abci::ResponseLoadSnapshotChunk, FatalError> {
-        Calls::load_snapshot_chunk(&self.app, request)
+        Calls::load_snapshot_chunk(&*self.app, request)
     }
     fn apply_snapshot_chunk(
         &self,
         request: abci::RequestApplySnapshotChunk,
     ) -> Result<abci::ResponseApplySnapshotChunk, FatalError> {
-        Calls::apply_snapshot_chunk(&self.app, request)
+        Calls::apply_snapshot_chunk(&*self.app, request)
     }
 }
