@@ -114,6 +114,7 @@ fn the_app_hash_over_every_message() {
         ("w2", any::pack(&join("w2", 1))),
         ("w2", any::pack(&leave("w2", 1))),
         (CLIENT, any::pack(&cancel(CLIENT, 2))),
+        (CLIENT, any::pack(&top_up(CLIENT, 1, TRAIN))),
     ]);
     story.all(&WORKERS[1..], |_, name| any::pack(&join(name, 1)));
     let keys = WORKERS.map(address);

@@ -24,7 +24,7 @@ pub(crate) fn assert_closed(chain: &Chain, id: u64) {
     );
     for name in WORKERS.into_iter().chain(EVALUATORS) {
         assert_eq!(
-            worth(chain, name) + bond(chain, name),
+            worth(chain, name) + bond(chain, name) + lost(chain, name),
             CASH + paid(&job, name),
             "{name}"
         );
@@ -245,7 +245,9 @@ fn a_worker_that_misses_the_deadline_is_dropped_and_the_round_goes_on() {
     assert_closed(&chain, id);
     let why = chain.explain(id, Some(address("w3")));
     assert!(
-        why.contains("0 completed rounds with 0 of 1280 samples, 900 TRAIN at stake, dropped or gone"),
+        why.contains(
+            "0 completed rounds with 0 of 1280 samples, 900 TRAIN at stake, out: no trace before the deadline"
+        ),
         "{why}"
     );
 }
@@ -281,7 +283,9 @@ fn a_worker_may_leave_and_is_paid_for_the_rounds_it_completed() {
     submit_all(&mut chain, id, &WORKERS[..2]);
     grant_or_score(&mut chain, id);
     let job = chain.job(id);
-    assert_eq!((paid(&job, "w1"), paid(&job, "w3")), (360 * TRAIN, 180 * TRAIN));
+    // One fifth of the samples, at the partial share of one half: the client gets the other half.
+    assert_eq!((paid(&job, "w1"), paid(&job, "w3")), (360 * TRAIN, 90 * TRAIN));
+    assert_eq!((paid(&job, CLIENT), reputation(&chain, "w3")), (90 * TRAIN, 50));
     assert_closed(&chain, id);
 }
 
@@ -386,8 +390,8 @@ fn partial_pay_is_exact_where_it_does_not_divide() {
         (job.state(), job.reason.as_str()),
         (JobState::Failed, "no worker committed a trace in time")
     );
-    let pot = u128::from(budget) * 9_000 / 10_000 / 7 * 3_333 / 10_000;
-    let part = u64::try_from(pot / 3).unwrap();
+    let pot = u128::from(budget) / 7 * 9_000 / 10_000;
+    let part = u64::try_from(pot / 3 * 3_333 / 10_000).unwrap();
     assert!(
         WORKERS.iter().all(|w| paid(&job, w) == part),
         "{:?} is not {part} each",

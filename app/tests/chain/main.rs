@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `support.rs` | a yard with a client, workers and evaluators; the messages of a job's life |
 //! | `job_life.rs` | how jobs end, and who is paid what |
+//! | `job_money.rs` | what rounds cost, what a top-up buys |
+//! | `job_evaluators.rs` | evaluators that are replaced or slashed |
 //! | `job_scores.rs` | who judges, whose score counts; checkpoints |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
 //! | `staking.rs`, `staking_moves.rs`, `slashing.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
@@ -23,7 +25,9 @@ mod garbage;
 mod golden;
 mod gov;
 mod grants;
+mod job_evaluators;
 mod job_life;
+mod job_money;
 mod job_scores;
 mod proposals;
 mod registry;

@@ -10,7 +10,7 @@ use trainyard_proto::{
     job::{
         Artifact, DataRef, DataSplit, Deadlines, Job, JobSpec, JobState, KeyGrant, MsgCancelJob, MsgCommitEvaluation,
         MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob, MsgRevealEvaluation, MsgRoundResult,
-        MsgSubmitResult, Optimizer, Paradigm, Provider, Requirements, RoundPhase, Task,
+        MsgSubmitResult, MsgTopUpJob, Optimizer, Paradigm, Provider, Requirements, RoundPhase, Task,
     },
     registry::{MsgRegister, Role, VerificationClass},
 };
@@ -133,6 +133,7 @@ pub(crate) fn spec() -> JobSpec {
         macs_per_sample: 1_000,
         delta_share_ppm: 0,
         program_root: Vec::new(),
+        round_price: 0,
     }
 }
 
@@ -172,6 +173,14 @@ pub(crate) fn cancel(client: &str, job_id: u64) -> MsgCancelJob {
     MsgCancelJob {
         client: address(client).to_string(),
         job_id,
+    }
+}
+
+pub(crate) fn top_up(client: &str, job_id: u64, amount: u64) -> MsgTopUpJob {
+    MsgTopUpJob {
+        client: address(client).to_string(),
+        job_id,
+        amount: Some(coin::utrain(amount)),
     }
 }
 
@@ -385,6 +394,13 @@ pub(crate) fn held(chain: &Chain, module: &str) -> u64 {
 /// A node's bond, utrain; 0 when it is not registered.
 pub(crate) fn bond(chain: &Chain, name: &str) -> u64 {
     chain.node(name).map_or(0, |node| node.bond)
+}
+
+/// What a node has lost of its bond in penalties, utrain.
+pub(crate) fn lost(chain: &Chain, name: &str) -> u64 {
+    let owner = address(name).to_string();
+    let penalties = chain.export().registry.penalties;
+    penalties.iter().filter(|p| p.owner == owner).map(|p| p.amount).sum()
 }
 
 pub(crate) fn reputation(chain: &Chain, name: &str) -> u32 {

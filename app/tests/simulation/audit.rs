@@ -208,7 +208,8 @@ impl Audit<'_> {
         let mut engaged: BTreeMap<&str, u32> = BTreeMap::new();
         for job in self.state.job.jobs.iter().filter(|job| !over(job)) {
             let workers = job.workers.iter().map(|worker| &worker.address);
-            for member in workers.chain(job.evaluators.iter().map(|evaluator| &evaluator.address)) {
+            let evaluators = job.evaluators.iter().filter(|evaluator| !evaluator.dismissed);
+            for member in workers.chain(evaluators.map(|evaluator| &evaluator.address)) {
                 *engaged.entry(member).or_default() += 1;
             }
         }

@@ -7,7 +7,7 @@ use trainyard_proto::{
     registry::Role,
 };
 
-use super::{PARAMS, job, phase_name, portion, pots, spec, spec::tolerance_ppm, state_name};
+use super::{PARAMS, job, money, phase_name, portion, pots, spec, spec::tolerance_ppm, state_name};
 use crate::{
     error::Error,
     registry::{self, NODES},
@@ -40,11 +40,21 @@ fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>
         show(job.budget),
         job.posted_at
     )];
-    let (workers, evaluators) = pots(params, job.budget)?;
+    let over = matches!(job.state(), JobState::Settled | JobState::Cancelled | JobState::Failed);
+    let rounds = if over { job.completed } else { spec.rounds };
+    let cost = money::cost(spec, job.budget, rounds)?;
+    let (workers, evaluators) = pots(params, cost)?;
     lines.push(format!(
-        "The budget splits into {} for the workers by samples, {} for {} evaluators, the rest for the treasury; a posting fee of {} went to the validators.",
-        show(workers), show(evaluators), requirements.evaluators, show(job.posting_fee)
+        "{} of {} rounds are completed; {rounds} cost {}. That splits into {} for the workers by samples, {} for {} evaluators, the rest for the treasury; what of the budget is not spent returns to the client. A posting fee of {} went to the validators.",
+        job.completed, spec.rounds, show(cost), show(workers), show(evaluators), requirements.evaluators,
+        show(job.posting_fee)
     ));
+    if !job.ended.is_empty() {
+        lines.push(format!(
+            "Training ended after {} of {} rounds: {}.",
+            job.completed, spec.rounds, job.ended
+        ));
+    }
     lines.push(match job.state() {
         JobState::Open => format!(
             "It waits for workers: {} of {} have joined. At height {} it starts with at least {}, or is cancelled and refunded.",
@@ -92,7 +102,9 @@ fn explain_account(
     let mut lines = Vec::new();
     let total: u64 = job.workers.iter().map(|w| w.samples).sum();
     let requirements = spec.requirements.clone().unwrap_or_default();
-    let (pot, evaluators_pot) = pots(params, job.budget)?;
+    let over = matches!(job.state(), JobState::Settled | JobState::Cancelled | JobState::Failed);
+    let rounds = if over { job.completed } else { spec.rounds };
+    let (pot, evaluators_pot) = pots(params, money::cost(spec, job.budget, rounds)?)?;
     if let Some(worker) = job.workers.iter().find(|w| w.address == address) {
         lines.push(format!(
             "{address} works on job {}: {} completed rounds with {} of {total} samples, {} at stake, {}.",
@@ -100,7 +112,11 @@ fn explain_account(
             worker.rounds,
             worker.samples,
             show(worker.stake),
-            if worker.active { "active" } else { "dropped or gone" }
+            if worker.active {
+                "active".into()
+            } else {
+                format!("out: {}", worker.gone)
+            }
         ));
         if total > 0 && job.state() == JobState::Failed {
             lines.push(format!(
@@ -116,8 +132,16 @@ fn explain_account(
                 worker.samples,
                 show(share)
             ));
+            if !worker.active {
+                lines.push(format!(
+                    "It did not stay to the end: of its part it gets {}.{:02} %, the rest returns to the client.",
+                    spec.partial_share_bp / 100,
+                    spec.partial_share_bp % 100
+                ));
+            }
         }
     }
+    let needs_key = spec.test.as_ref().is_some_and(|t| t.encrypted);
     if let Some(evaluator) = job.evaluators.iter().find(|e| e.address == address) {
         lines.push(format!(
             "{address} was drawn by lot, weighted by bond, to evaluate job {}.",
@@ -130,16 +154,34 @@ fn explain_account(
                 tolerance_ppm(spec, params),
                 job.score_ppm,
                 show(evaluators_pot),
-                job.evaluators.len()
+                requirements.evaluators
             ),
             Some(a) if job.closed_at > 0 => format!(
-                "It scored {} ppm, more than {} away from the median {}, and is not paid.",
+                "It scored {} ppm, more than {} away from the median {}, and is not paid; {}.",
                 a.score_ppm,
                 tolerance_ppm(spec, params),
-                job.score_ppm
+                job.score_ppm,
+                if evaluator.slashed > 0 {
+                    format!(
+                        "three or more revealed, and most agree against it, so it lost {} of its bond",
+                        show(evaluator.slashed)
+                    )
+                } else {
+                    "who is right is not clear enough to slash it".to_string()
+                }
             ),
             Some(a) => format!("It scored {} ppm.", a.score_ppm),
-            None if job.closed_at > 0 => "It revealed no score in time and is not paid.".to_string(),
+            None if evaluator.dismissed && !evaluator.commitment.is_empty() => {
+                "It committed to a score and revealed none in time: it missed a duty, is out and is not paid."
+                    .to_string()
+            }
+            None if evaluator.dismissed && needs_key && !evaluator.key_granted => {
+                "As a replacement it was granted no test key in time: it was let go, without a penalty.".to_string()
+            }
+            None if evaluator.dismissed => {
+                "It committed to no score in time: it missed a duty, is out and is not paid.".to_string()
+            }
+            None if job.closed_at > 0 => "It was asked for no score and is not paid.".to_string(),
             None => "It has revealed no score yet.".to_string(),
         });
     }

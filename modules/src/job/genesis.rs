@@ -79,6 +79,8 @@ pub fn default_params() -> Params {
         max_rounds: 10_000,
         max_deadline: 1_000_000,
         min_budget: UTRAIN_PER_TRAIN,
+        max_replacements: 2,
+        outlier_slash_bp: 1_000,
     }
 }
 
@@ -96,6 +98,8 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         max_rounds,
         max_deadline,
         min_budget,
+        max_replacements,
+        outlier_slash_bp,
     } = params;
     let checks = [
         ("posting_fee_bp", u64::from(*posting_fee_bp), 0, 10_000),
@@ -114,6 +118,8 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         ("max_rounds", u64::from(*max_rounds), 1, 1_000_000),
         ("max_deadline", u64::from(*max_deadline), 1, 1_000_000_000),
         ("min_budget", *min_budget, 1, i64::MAX as u64),
+        ("max_replacements", u64::from(*max_replacements), 0, 100),
+        ("outlier_slash_bp", u64::from(*outlier_slash_bp), 0, 10_000),
     ];
     for (name, found, low, high) in checks {
         if !(low..=high).contains(&found) {

@@ -9,17 +9,15 @@
 
 use std::collections::BTreeMap;
 
-use trainyard_proto::{
-    address::Address,
-    job::{Artifact, EvaluatorState, Job, JobState, Round, RoundPhase},
-    registry::Role,
-};
+use trainyard_proto::job::{Artifact, Job, JobState, Round, RoundPhase, WorkerState};
 
-use super::{DEADLINES, JOBS, PARAMS, ROUNDS, active, event, round, settle, spec};
+use super::{
+    DEADLINES, JOBS, PARAMS, ROUNDS, active, evaluators, evaluators::serving, event, money, round, settle, spec,
+};
 use crate::{
-    context::{Ctx, beacon, draw},
+    context::{Ctx, beacon},
     error::Error,
-    registry::{self, NODES},
+    registry,
 };
 
 /// Deadlines handled in one block, at most; what is left over goes in the next.
@@ -67,12 +65,9 @@ fn expire(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
             RoundPhase::Keys => settle::fail(ctx, job, "the client did not grant the train keys in time"),
             RoundPhase::Train => {
                 let round = round(ctx.state, job.id, job.round)?;
-                for worker in &mut job.workers {
-                    if worker.active && !round.commits.iter().any(|c| c.worker == worker.address) {
-                        worker.active = false;
-                        ctx.emit(dropped(job.id, &worker.address, "no trace before the deadline"));
-                    }
-                }
+                drop_workers(ctx, job, "no trace before the deadline", |w| {
+                    !round.commits.iter().any(|c| c.worker == w.address)
+                })?;
                 if round.commits.is_empty() {
                     return settle::fail(ctx, job, "no worker committed a trace in time");
                 }
@@ -87,43 +82,45 @@ fn expire(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
                 take_result(ctx, job, &round)
             }
         },
-        JobState::Submitted => settle::skip_scoring(ctx, job, "the client did not grant the test keys in time"),
-        JobState::Evaluating => {
-            if job.evaluators.iter().all(|e| e.commitment.is_empty()) {
-                return settle::skip_scoring(ctx, job, "no evaluator committed a score in time");
-            }
-            begin_reveal(ctx, job)
-        }
-        JobState::Revealing => settle::settle(ctx, job),
+        JobState::Submitted => evaluators::keys_due(ctx, job),
+        JobState::Evaluating => evaluators::commits_due(ctx, job),
+        JobState::Revealing => evaluators::reveals_due(ctx, job),
         JobState::Unspecified | JobState::Settled | JobState::Cancelled | JobState::Failed => {
             Err(Error::fatal(format!("job {} is over and has a deadline", job.id)))
         }
     }
 }
 
-fn dropped(job: u64, worker: &str, reason: &str) -> crate::context::Event {
-    event("job_worker_dropped", job)
-        .with("worker", worker)
-        .with("reason", reason)
+/// Drops the active workers that `failed`, and holds it against them.
+fn drop_workers(
+    ctx: &mut Ctx<'_, '_>,
+    job: &mut Job,
+    reason: &str,
+    failed: impl Fn(&WorkerState) -> bool,
+) -> Result<(), Error> {
+    for worker in job.workers.iter_mut().filter(|w| w.active && failed(w)) {
+        worker.active = false;
+        worker.gone = reason.into();
+        registry::miss(ctx, &worker.address.parse()?, &format!("job {}: {reason}", job.id))?;
+        ctx.emit(
+            event("job_worker_dropped", job.id)
+                .with("worker", &worker.address)
+                .with("reason", reason),
+        );
+    }
+    Ok(())
 }
 
 /// Leaves OPEN: draws the evaluators and opens the first round.
 pub(super) fn start(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
     let spec = spec(ctx.state, job.id)?;
     let need = spec.requirements.unwrap_or_default().evaluators;
-    let drawn = draw_evaluators(ctx, job, need)?;
+    let drawn = evaluators::draw(ctx, job, need)?;
     if drawn.len() as u64 != u64::from(need) {
         let reason = format!("{} evaluators may judge this job, {need} are needed", drawn.len());
         return settle::cancel(ctx, job, &reason);
     }
-    for evaluator in drawn {
-        registry::engage(ctx.state, &evaluator)?;
-        job.evaluators.push(EvaluatorState {
-            address: evaluator.to_string(),
-            ..EvaluatorState::default()
-        });
-        ctx.emit(event("job_evaluator_drawn", job.id).with("evaluator", evaluator));
-    }
+    evaluators::engage(ctx, job, drawn)?;
     job.set_state(JobState::Training);
     ctx.emit(event("job_started", job.id).with("workers", job.workers.len()));
     if spec.train.is_some_and(|t| t.encrypted) {
@@ -131,22 +128,6 @@ pub(super) fn start(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
         return set_deadline(ctx, job, spec.deadlines.unwrap_or_default().grant);
     }
     open_round(ctx, job, 0)
-}
-
-/// Draws evaluators by bond among those admitted, never the client, a worker of the job, or a node of one operator with either.
-fn draw_evaluators(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<Address>, Error> {
-    let mut barred = Vec::new();
-    for party in job.workers.iter().map(|w| &w.address).chain([&job.client]) {
-        barred.push(party.clone());
-        barred.extend(NODES.get(ctx.state, &party.parse()?)?.map(|node| node.operator));
-    }
-    let candidates: Vec<(Address, u64)> = registry::candidates(ctx.state, Role::Evaluator)?
-        .into_iter()
-        .filter(|(_, n)| !barred.contains(&n.owner) && !barred.contains(&n.operator))
-        .map(|(owner, n)| (owner, n.bond))
-        .collect();
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    Ok(draw(&beacon(ctx.state)?, &job.id.to_be_bytes(), &candidates, count))
 }
 
 fn open_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, number: u32) -> Result<(), Error> {
@@ -177,7 +158,7 @@ fn open_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, number: u32) -> Result<(), E
 pub(super) fn after_grant(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
     match job.state() {
         JobState::Training if active(job).all(|w| w.key_granted) => open_round(ctx, job, 0),
-        JobState::Submitted if job.evaluators.iter().all(|e| e.key_granted) => begin_evaluation(ctx, job),
+        JobState::Submitted if serving(job).all(|e| e.key_granted) => begin_evaluation(ctx, job),
         _ => Ok(()),
     }
 }
@@ -233,8 +214,8 @@ fn majority<T: Ord + Clone>(votes: impl Iterator<Item = T>) -> Option<T> {
         .map(|(value, _)| value)
 }
 
-/// Closes a round on the root that the majority of those who stated one agree on. Who stated another is dropped: without
-/// audits (still to come) the majority is the judge.
+/// Closes a round on the root that the majority of those who stated one agree on. Who stated another, or none in time, is
+/// dropped: without audits (still to come) the majority is the judge.
 fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result<(), Error> {
     let Some(root) = majority(round.votes.iter().map(|v| v.end_root.clone())) else {
         return settle::fail(
@@ -243,21 +224,18 @@ fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result
             "no merged root was stated by a majority of the workers in time",
         );
     };
+    job.completed += 1;
     for worker in &mut job.workers {
         if let Some(commit) = round.commits.iter().find(|c| c.worker == worker.address) {
             worker.samples = worker.samples.saturating_add(commit.samples);
             worker.rounds += 1;
         }
-        let vote = round.votes.iter().find(|v| v.worker == worker.address);
-        if worker.active && vote.is_some_and(|v| v.end_root != root) {
-            worker.active = false;
-            ctx.emit(dropped(
-                job.id,
-                &worker.address,
-                "its merged root is not the majority's",
-            ));
-        }
     }
+    let stated = |w: &WorkerState| round.votes.iter().find(|v| v.worker == w.address);
+    drop_workers(ctx, job, "no merged root before the deadline", |w| stated(w).is_none())?;
+    drop_workers(ctx, job, "its merged root is not the majority's", |w| {
+        stated(w).is_some_and(|v| v.end_root != root)
+    })?;
     ctx.emit(
         event("job_round_closed", job.id)
             .with("round", job.round)
@@ -271,11 +249,25 @@ fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result
         return settle::fail(ctx, job, "every worker has left or was dropped");
     }
     let spec = spec(ctx.state, job.id)?;
-    if job.round + 1 < spec.rounds {
-        return open_round(ctx, job, job.round + 1);
+    let next = job.round + 1;
+    if next < spec.rounds {
+        if money::covers(&spec, job.budget, next + 1) {
+            return open_round(ctx, job, next);
+        }
+        end_training(ctx, job, "the budget is exhausted");
     }
     job.set_round_phase(RoundPhase::Submit);
     set_deadline(ctx, job, spec.deadlines.unwrap_or_default().submit)
+}
+
+/// Notes that training ends before the last round.
+fn end_training(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) {
+    job.ended = reason.into();
+    ctx.emit(
+        event("job_training_ended", job.id)
+            .with("rounds", job.completed)
+            .with("reason", reason),
+    );
 }
 
 /// After a result: it is taken when every active worker has submitted one.
@@ -305,15 +297,20 @@ fn take_result(ctx: &mut Ctx<'_, '_>, job: &mut Job, round: &Round) -> Result<()
         state_root: job.round_root.clone(),
     });
     job.set_round_phase(RoundPhase::Unspecified);
+    ask_evaluators(ctx, job)
+}
+
+/// Goes on to the evaluation; first to the client's grant where an evaluator lacks the key of the test data.
+pub(super) fn ask_evaluators(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
     let spec = spec(ctx.state, job.id)?;
-    if spec.test.is_some_and(|t| t.encrypted) {
+    if spec.test.is_some_and(|t| t.encrypted) && serving(job).any(|e| !e.key_granted) {
         job.set_state(JobState::Submitted);
         return set_deadline(ctx, job, spec.deadlines.unwrap_or_default().grant);
     }
     begin_evaluation(ctx, job)
 }
 
-fn begin_evaluation(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+pub(super) fn begin_evaluation(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
     job.set_state(JobState::Evaluating);
     ctx.emit(event("job_evaluating", job.id));
     let blocks = PARAMS.get(ctx.state)?.commit_blocks;
@@ -322,14 +319,14 @@ fn begin_evaluation(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
 
 /// After a commitment: scores are revealed when every evaluator has committed to one.
 pub(super) fn after_evaluation_commit(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
-    if job.evaluators.iter().any(|e| e.commitment.is_empty()) {
+    if serving(job).any(|e| e.commitment.is_empty()) {
         Ok(())
     } else {
         begin_reveal(ctx, job)
     }
 }
 
-fn begin_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+pub(super) fn begin_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
     job.set_state(JobState::Revealing);
     ctx.emit(event("job_revealing", job.id));
     let blocks = PARAMS.get(ctx.state)?.reveal_blocks;
@@ -338,10 +335,7 @@ fn begin_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
 
 /// After a reveal: the job settles when everybody who committed has revealed.
 pub(super) fn after_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
-    let waiting = job
-        .evaluators
-        .iter()
-        .any(|e| !e.commitment.is_empty() && e.attestation.is_none());
+    let waiting = serving(job).any(|e| e.attestation.is_none());
     if waiting { Ok(()) } else { settle::settle(ctx, job) }
 }
 

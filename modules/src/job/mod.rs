@@ -14,6 +14,7 @@
 //! |---|---|---|---|
 //! | `PostJob` | anyone | – | `msgs_client.rs` |
 //! | `CancelJob` | its client | open | `msgs_client.rs` |
+//! | `TopUpJob` | its client | open, training | `money.rs` |
 //! | `GrantKeys` | its client | training (train key), submitted (test key) | `msgs_client.rs` |
 //! | `JoinJob`, `LeaveJob` | a registered worker | open; training (leave) | `msgs_worker.rs` |
 //! | `CommitTrace`, `RoundResult`, `SubmitResult` | an active worker of the job | training | `msgs_worker.rs` |
@@ -21,12 +22,14 @@
 //! | `RevealEvaluation` | the same, having committed | revealing | `msgs_evaluator.rs` |
 //! | `UpdateParams` | governance | – | `mod.rs` |
 //!
-//! `spec.rs` checks what a client asks for, `lifecycle.rs` moves a job from state to state, `settle.rs` pays. Budgets and
-//! stakes lie in [`bank::ESCROW`]. Events are named `job_…` and carry `job_id`.
+//! `spec.rs` checks what a client asks for, `lifecycle.rs` moves a job from state to state, `evaluators.rs` says who judges
+//! it, `money.rs` what its rounds cost, `settle.rs` pays. Budgets and stakes lie in [`bank::ESCROW`]. Events are named `job_…` and carry `job_id`.
 
+mod evaluators;
 mod explain;
 mod genesis;
 mod lifecycle;
+mod money;
 mod msgs_client;
 mod msgs_evaluator;
 mod msgs_worker;

@@ -12,10 +12,9 @@ use trainyard_proto::{
 use super::{
     GRANTS, JOBS, JobError, LAST_ID, PARAMS, SPECS, check_spec, event, job, job_in,
     lifecycle::{self, set_deadline},
-    phase_name, portion, settle, state_name,
+    money, phase_name, settle, state_name,
 };
 use crate::{
-    bank::{self, transfer},
     context::{Ctx, Handler},
     error::Error,
 };
@@ -67,9 +66,19 @@ impl Handler for MsgPostJob {
             }
             .into());
         }
-        let posting_fee = portion(budget, params.posting_fee_bp.into(), 10_000)?;
-        transfer(ctx, client, Address::of_module(bank::FEE_COLLECTOR), posting_fee)?;
-        transfer(ctx, client, Address::of_module(bank::ESCROW), budget)?;
+        if !money::covers(&spec, budget, 1) {
+            let (found, bound) = (
+                format!("{budget}utrain"),
+                format!("at least the {}utrain of one round", spec.round_price),
+            );
+            return Err(JobError::Bound {
+                what: "budget",
+                found,
+                bound,
+            }
+            .into());
+        }
+        let posting_fee = money::fund(ctx, client, budget)?;
         let id = LAST_ID.get(ctx.state)? + 1;
         LAST_ID.set(ctx.state, &id)?;
         SPECS.set(ctx.state, &id, &spec)?;
@@ -95,7 +104,7 @@ impl Handler for MsgPostJob {
 }
 
 /// The job, which must belong to `sender`.
-fn check_client(job: &Job, sender: Address) -> Result<(), Error> {
+pub(super) fn check_client(job: &Job, sender: Address) -> Result<(), Error> {
     if job.client == sender.to_string() {
         return Ok(());
     }
@@ -195,7 +204,7 @@ impl Handler for MsgGrantKeys {
             } else {
                 job.evaluators
                     .iter_mut()
-                    .find(|e| e.address == grant.recipient)
+                    .find(|e| !e.dismissed && e.address == grant.recipient)
                     .map(|e| &mut e.key_granted)
             };
             let recipient = || JobError::Recipient {

@@ -17,10 +17,10 @@ use crate::{
     error::Error,
 };
 
-/// Position of `evaluator` among those drawn for the job.
+/// Position of `evaluator` among those drawn for the job and not dismissed.
 fn position(job: &Job, evaluator: Address) -> Result<usize, Error> {
     let address = evaluator.to_string();
-    let found = job.evaluators.iter().position(|e| e.address == address);
+    let found = job.evaluators.iter().position(|e| !e.dismissed && e.address == address);
     Ok(found.ok_or(JobError::NotEvaluator { job: job.id, evaluator })?)
 }
 

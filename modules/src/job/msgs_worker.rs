@@ -13,8 +13,8 @@ use trainyard_proto::{
 };
 
 use super::{
-    COMMIT_LOG, JOBS, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, event, job, job_in, lifecycle, phase_name,
-    portion, pots, round, spec, spec::check_32, spec::check_cid, state_name,
+    COMMIT_LOG, JOBS, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, event, job, job_in, lifecycle, money,
+    phase_name, round, spec, spec::check_32, spec::check_cid, state_name,
 };
 use crate::{
     bank::{self, transfer},
@@ -40,7 +40,7 @@ impl Handler for MsgJoinJob {
         let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
         let spec = spec(ctx.state, job.id)?;
         let verification = spec.verification();
-        let requirements = spec.requirements.unwrap_or_default();
+        let requirements = spec.requirements.clone().unwrap_or_default();
         if job.workers.iter().any(|w| w.address == self.worker) {
             return Err(JobError::Joined { job: job.id, worker }.into());
         }
@@ -70,10 +70,7 @@ impl Handler for MsgJoinJob {
         if job.client == node.owner || job.client == node.operator {
             return Err(unfit("a client does not work for itself".into()));
         }
-        let params = PARAMS.get(ctx.state)?;
-        let pot = pots(&params, job.budget)?.0;
-        // Saturates where the pot is nearly all the money there is: then nobody can pay such a stake.
-        let stake = portion(pot, 1, requirements.max_workers.into())?.saturating_mul(params.stake_multiple.into());
+        let stake = money::stake(&spec, &PARAMS.get(ctx.state)?, job.budget)?;
         transfer(ctx, worker, Address::of_module(bank::ESCROW), stake)?;
         registry::engage(ctx.state, &worker)?;
         job.workers.push(WorkerState {
@@ -114,10 +111,11 @@ impl Handler for MsgLeaveJob {
             JobState::Open => {
                 let left = job.workers.remove(position);
                 transfer(ctx, Address::of_module(bank::ESCROW), worker, left.stake)?;
-                registry::disengage(ctx.state, &worker, None)?;
+                registry::disengage(ctx.state, &worker)?;
             }
             JobState::Training => {
                 job.workers[position].active = false;
+                job.workers[position].gone = "it left".into();
                 lifecycle::after_drop(ctx, &mut job)?;
             }
             state => {

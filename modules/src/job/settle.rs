@@ -3,13 +3,11 @@
 use trainyard_proto::{
     address::Address,
     coin::DENOM,
-    job::{Job, JobState, MsgSubmitResult, Payment},
+    job::{Job, JobSpec, JobState, MsgSubmitResult, Payment, WorkerState},
     prost::Message,
 };
 
-use super::{
-    LOG_MODELS, MODEL_LOG, PARAMS, event, lifecycle::clear_deadline, portion, pots, spec, spec::tolerance_ppm,
-};
+use super::{LOG_MODELS, MODEL_LOG, PARAMS, evaluators, event, lifecycle::clear_deadline, money, portion, pots, spec};
 use crate::{
     bank::{self, transfer},
     context::Ctx,
@@ -42,16 +40,23 @@ fn unpaid(job: &Job) -> u64 {
     job.budget - job.payments.iter().map(|p| p.amount).sum::<u64>()
 }
 
-/// Pays `pot` to the workers by the samples of their completed rounds, rounded down; returns what was paid.
-fn pay_workers(ctx: &mut Ctx<'_, '_>, job: &mut Job, pot: u64) -> Result<(), Error> {
+/// Pays `pot` to the workers by the samples of their completed rounds, rounded down: of its part each gets what `share_bp`
+/// says, in basis points. Returns what they forgo.
+fn pay_workers(
+    ctx: &mut Ctx<'_, '_>,
+    job: &mut Job,
+    pot: u64,
+    share_bp: impl Fn(&WorkerState) -> u32,
+) -> Result<u64, Error> {
     let total: u64 = job.workers.iter().map(|w| w.samples).sum();
+    let mut forgone = 0;
     for worker in job.workers.clone() {
-        if worker.samples > 0 {
-            let amount = portion(pot, worker.samples, total)?;
-            pay(ctx, job, worker.address.parse()?, amount, "worker")?;
-        }
+        let part = portion(pot, worker.samples, total)?;
+        let amount = portion(part, share_bp(&worker).into(), 10_000)?;
+        forgone += part - amount;
+        pay(ctx, job, worker.address.parse()?, amount, "worker")?;
     }
-    Ok(())
+    Ok(forgone)
 }
 
 /// Returns the stakes, releases everybody, and closes the job. The budget must be paid out in full before.
@@ -66,14 +71,18 @@ fn close(ctx: &mut Ctx<'_, '_>, job: &mut Job, state: JobState, reason: &str) ->
                 reason: "stake".into(),
             });
         }
-        // A worker that was dropped missed its duty; one whose job never started had none.
-        let duty = (state != JobState::Cancelled).then_some(worker.active);
-        registry::disengage(ctx.state, &address, duty)?;
+        // Who was dropped has paid for it already; who leaves, or whose job came to nothing, neither gains nor loses.
+        if worker.active && worker.rounds > 0 {
+            registry::fulfil(ctx, &address)?;
+        }
+        registry::disengage(ctx.state, &address)?;
     }
-    for evaluator in job.evaluators.clone() {
-        let asked = job.state() == JobState::Evaluating || job.state() == JobState::Revealing;
-        let duty = asked.then_some(evaluator.attestation.is_some_and(|a| a.accepted));
-        registry::disengage(ctx.state, &evaluator.address.parse()?, duty)?;
+    for evaluator in job.evaluators.clone().iter().filter(|e| !e.dismissed) {
+        let address = evaluator.address.parse()?;
+        if evaluator.attestation.as_ref().is_some_and(|a| a.accepted) {
+            registry::fulfil(ctx, &address)?;
+        }
+        registry::disengage(ctx.state, &address)?;
     }
     clear_deadline(ctx, job)?;
     job.set_state(state);
@@ -98,53 +107,57 @@ pub(super) fn cancel(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Resu
 /// Started and not finished: completed rounds are paid at the job's partial-compensation share, the rest goes back.
 pub(super) fn fail(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Result<(), Error> {
     let spec = spec(ctx.state, job.id)?;
-    let (workers, _) = pots(&PARAMS.get(ctx.state)?, job.budget)?;
-    let completed = job.workers.iter().map(|w| w.rounds).max().unwrap_or(0);
-    let earned = portion(workers, completed.into(), spec.rounds.into())?;
-    pay_workers(ctx, job, portion(earned, spec.partial_share_bp.into(), 10_000)?)?;
+    let (workers, _) = earned(ctx, job, &spec)?;
+    pay_workers(ctx, job, workers, |_| spec.partial_share_bp)?;
     let client = job.client.parse()?;
     pay(ctx, job, client, unpaid(job), "refund")?;
     close(ctx, job, JobState::Failed, reason)
 }
 
-/// The result is in and cannot be scored: the workers are paid in full, the rest goes to the treasury.
-pub(super) fn skip_scoring(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Result<(), Error> {
-    let (workers, _) = pots(&PARAMS.get(ctx.state)?, job.budget)?;
-    pay_workers(ctx, job, workers)?;
-    finish(ctx, job, reason)
+/// What the completed rounds have earned the workers, and the evaluators, utrain.
+fn earned(ctx: &mut Ctx<'_, '_>, job: &Job, spec: &JobSpec) -> Result<(u64, u64), Error> {
+    pots(&PARAMS.get(ctx.state)?, money::cost(spec, job.budget, job.completed)?)
 }
 
-/// Scored: the median of the scores, weighted by bond, is the job's; who lies within the tolerance around it is paid.
+/// The result is in and cannot be scored: the workers are paid in full, the evaluators' part goes to the treasury.
+pub(super) fn skip_scoring(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Result<(), Error> {
+    let spec = spec(ctx.state, job.id)?;
+    let (workers, _) = earned(ctx, job, &spec)?;
+    let forgone = pay_stayers(ctx, job, &spec, workers)?;
+    finish(ctx, job, &spec, forgone, reason)
+}
+
+/// Scored: those whose scores are accepted share the evaluators' part, one part for each that was asked for.
 pub(super) fn settle(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
-    let params = PARAMS.get(ctx.state)?;
-    let mut scores = Vec::new();
-    for evaluator in &job.evaluators {
-        if let Some(attestation) = &evaluator.attestation {
-            let bond = registry::node(ctx.state, &evaluator.address.parse()?)?.bond;
-            scores.push((attestation.score_ppm, bond));
-        }
-    }
-    let Some(median) = weighted_median(&mut scores) else {
+    let Some(score) = evaluators::judge(ctx, job)? else {
         return skip_scoring(ctx, job, "no evaluator revealed its score in time");
     };
-    job.score_ppm = median;
-    let tolerance = tolerance_ppm(&spec(ctx.state, job.id)?, &params);
-    for attestation in job.evaluators.iter_mut().filter_map(|e| e.attestation.as_mut()) {
-        attestation.accepted = attestation.score_ppm.abs_diff(median) <= tolerance;
-    }
-    let (workers, evaluators) = pots(&params, job.budget)?;
-    pay_workers(ctx, job, workers)?;
-    let share = portion(evaluators, 1, job.evaluators.len() as u64)?;
+    job.score_ppm = score;
+    let spec = spec(ctx.state, job.id)?;
+    let (workers, evaluators) = earned(ctx, job, &spec)?;
+    let forgone = pay_stayers(ctx, job, &spec, workers)?;
+    let asked = spec.requirements.as_ref().map_or(1, |r| r.evaluators);
+    let share = portion(evaluators, 1, asked.into())?;
     for evaluator in job.evaluators.clone() {
         if evaluator.attestation.is_some_and(|a| a.accepted) {
             pay(ctx, job, evaluator.address.parse()?, share, "evaluator")?;
         }
     }
-    finish(ctx, job, "")
+    finish(ctx, job, &spec, forgone, "")
 }
 
-/// What is left, the treasury's share with the dust and what absent evaluators forwent, goes to the treasury.
-fn finish(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Result<(), Error> {
+/// Pays the workers of a finished job; who left or was dropped gets the partial share. Returns what they forgo.
+fn pay_stayers(ctx: &mut Ctx<'_, '_>, job: &mut Job, spec: &JobSpec, pot: u64) -> Result<u64, Error> {
+    let share = |w: &WorkerState| if w.active { 10_000 } else { spec.partial_share_bp };
+    pay_workers(ctx, job, pot, share)
+}
+
+/// What workers forgo returns to the client, with the cost of the rounds that were not trained. What is left then, the
+/// treasury's part with the dust and what absent evaluators forwent, goes to the treasury.
+fn finish(ctx: &mut Ctx<'_, '_>, job: &mut Job, spec: &JobSpec, forgone: u64, reason: &str) -> Result<(), Error> {
+    let unspent = job.budget - money::cost(spec, job.budget, job.completed)?;
+    let client = job.client.parse()?;
+    pay(ctx, job, client, unspent + forgone, "refund")?;
     pay(ctx, job, Address::of_module(bank::TREASURY), unpaid(job), "treasury")?;
     close(ctx, job, JobState::Settled, reason)?;
     let logged = LOG_MODELS.get(ctx.state)?;
@@ -155,28 +168,4 @@ fn finish(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Result<(), Erro
     };
     MODEL_LOG.set(ctx.state, &logged, &leaf.encode_to_vec())?;
     LOG_MODELS.set(ctx.state, &(logged + 1))
-}
-
-/// The least score at which half of the weight is reached.
-fn weighted_median(scores: &mut [(u32, u64)]) -> Option<u32> {
-    scores.sort_unstable();
-    let total: u128 = scores.iter().map(|(_, weight)| u128::from(*weight)).sum();
-    let mut sum = 0;
-    scores.iter().find_map(|(score, weight)| {
-        sum += u128::from(*weight);
-        (sum * 2 >= total).then_some(*score)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::weighted_median;
-
-    #[test]
-    fn the_median_follows_the_weight() {
-        assert_eq!(weighted_median(&mut []), None);
-        assert_eq!(weighted_median(&mut [(9, 1), (1, 1), (5, 1)]), Some(5));
-        assert_eq!(weighted_median(&mut [(9, 10), (1, 1), (5, 1)]), Some(9));
-        assert_eq!(weighted_median(&mut [(7, 1), (3, 1)]), Some(3));
-    }
 }

@@ -142,6 +142,7 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         macs_per_sample,
         delta_share_ppm,
         program_root,
+        round_price: _,
     } = spec;
     if name.len() > 128 {
         return Err(bad("name", format!("{} bytes", name.len()), "at most 128 bytes"));

@@ -21,7 +21,7 @@ use trainyard_proto::{
     },
     job::{
         self, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
-        MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult,
+        MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
     },
     registry::{self, MsgLeave, MsgRegister, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
@@ -76,6 +76,7 @@ static ROUTES: &[Route] = &[
     route::<registry::MsgUpdateParams>(),
     route::<MsgPostJob>(),
     route::<MsgCancelJob>(),
+    route::<MsgTopUpJob>(),
     route::<MsgGrantKeys>(),
     route::<MsgJoinJob>(),
     route::<MsgLeaveJob>(),

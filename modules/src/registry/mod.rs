@@ -211,20 +211,15 @@ pub fn engage(state: &mut State<'_>, owner: &Address) -> Result<(), Error> {
     NODES.set(state, owner, &node)
 }
 
-/// Ends an engagement. `Some(true)` raises the reputation by one for a duty done, `Some(false)` lowers it by ten for one missed.
+/// Ends an engagement; what was done or missed in it is told by [`fulfil`] and [`miss`].
 ///
 /// # Errors
 /// The store failed.
-pub fn disengage(state: &mut State<'_>, owner: &Address, duty: Option<bool>) -> Result<(), Error> {
+pub fn disengage(state: &mut State<'_>, owner: &Address) -> Result<(), Error> {
     let Some(mut node) = NODES.get(state, owner)? else {
         return Ok(());
     };
     node.engagements = node.engagements.saturating_sub(1);
-    node.reputation = match duty {
-        Some(true) => node.reputation.saturating_add(1).min(100),
-        Some(false) => node.reputation.saturating_sub(10),
-        None => node.reputation,
-    };
     NODES.set(state, owner, &node)
 }
 

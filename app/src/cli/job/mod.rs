@@ -1,4 +1,4 @@
-//! `trainyard job …`: post, watch, show, fetch, cancel, explain.
+//! `trainyard job …`: post, top up, watch, show, fetch, cancel, explain.
 //!
 //! | file | what |
 //! |---|---|
@@ -17,8 +17,13 @@ use color_eyre::eyre::{OptionExt, Result};
 use serde_json::json;
 use trainyard_client::rpc::Client;
 use trainyard_proto::{
-    any,
-    job::{Job, JobState, MsgCancelJob, QueryExplainRequest, QueryExplainResponse, QueryJobRequest, QueryJobResponse},
+    address::Address,
+    any::{self, Any},
+    coin,
+    job::{
+        Job, JobState, MsgCancelJob, MsgTopUpJob, QueryExplainRequest, QueryExplainResponse, QueryJobRequest,
+        QueryJobResponse,
+    },
     registry::{Node, QueryNodeRequest, QueryNodeResponse},
 };
 
@@ -49,6 +54,16 @@ pub(super) enum Command {
         #[command(flatten)]
         options: TxOptions,
     },
+    /// Add to the budget of a job that is open or in training; the posting fee is charged on it too
+    TopUp {
+        /// The job's number
+        job: u64,
+        /// What is added, as 100TRAIN
+        #[arg(value_parser = tx::amount)]
+        amount: u64,
+        #[command(flatten)]
+        options: TxOptions,
+    },
     /// Say in sentences why a job stands where it stands, or why an account was paid, dropped or not drawn
     Explain {
         /// The job's number
@@ -65,14 +80,19 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
         Command::Show { job } => global.print(&job_of(&global.client()?, job).await?),
         Command::Fetch(fetch) => fetch::run(global, fetch).await,
         Command::Cancel { job, options } => {
-            let build = |client: trainyard_proto::address::Address| {
-                Ok(vec![any::pack(&MsgCancelJob {
-                    client: client.to_string(),
+            let cancel = |client| any::pack(&MsgCancelJob { client, job_id: job });
+            send(global, &options, cancel).await
+        }
+        Command::TopUp { job, amount, options } => {
+            let amount = Some(coin::utrain(amount));
+            let top_up = |client| {
+                any::pack(&MsgTopUpJob {
+                    client,
                     job_id: job,
-                })])
+                    amount,
+                })
             };
-            let outcome = tx::send(global, &options, build).await?;
-            outcome.map_or(Ok(()), |outcome| global.print(&tx::view(&outcome)))
+            send(global, &options, top_up).await
         }
         Command::Explain { job, account } => {
             let account = account.map(|a| global.account(&a)).transpose()?;
@@ -89,6 +109,13 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Sends a client's message and prints what became of it.
+async fn send(global: &Global, options: &TxOptions, message: impl FnOnce(String) -> Any) -> Result<()> {
+    let build = |client: Address| Ok(vec![message(client.to_string())]);
+    let outcome = tx::send(global, options, build).await?;
+    outcome.map_or(Ok(()), |outcome| global.print(&tx::view(&outcome)))
 }
 
 /// A job with its spec.

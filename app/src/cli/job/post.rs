@@ -38,6 +38,10 @@ pub(in crate::cli) struct Post {
     /// What the job may cost, as 1000TRAIN
     #[arg(long, value_parser = tx::amount)]
     budget: u64,
+    /// What one round costs, as 10TRAIN: only rounds that the budget covers are trained, and only completed ones are paid
+    /// [default: the budget divided by the rounds]
+    #[arg(long, value_parser = tx::amount, default_value = "0")]
+    round_price: u64,
     /// A name for people
     #[arg(long, default_value = "")]
     name: String,
@@ -237,6 +241,7 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         macs_per_sample: graph.macs(),
         delta_share_ppm: post.compression,
         program_root: Vec::new(),
+        round_price: post.round_price,
     };
     if spec.verification() == VerificationClass::Exact {
         let task = spec.task.clone().unwrap_or_default();

@@ -115,7 +115,7 @@ async fn grant(global: &Global, client: &Client, signer: &Signer, job: &Job) -> 
             workers.map(|w| w.address.clone()).collect(),
         )
     } else if job.state() == JobState::Submitted {
-        let evaluators = job.evaluators.iter().filter(|e| !e.key_granted);
+        let evaluators = job.evaluators.iter().filter(|e| !e.dismissed && !e.key_granted);
         (
             DataSplit::Test,
             spec.test,
@@ -190,6 +190,9 @@ impl Teller {
         let round = || get("round").parse::<u32>().map_or(0, |r| r + 1);
         let text = match event.kind.as_str() {
             "job_posted" => format!("posted by {}", get("client")),
+            "job_topped_up" => format!("{} more, the budget is {} now", get("amount"), get("budget")),
+            "job_training_ended" => format!("training ends after {} rounds: {}", get("rounds"), get("reason")),
+            "job_evaluator_dismissed" => format!("{} is out: {}", get("evaluator"), get("reason")),
             "job_joined" => format!("{} joins with a stake of {}", get("worker"), get("stake")),
             "job_left" => format!("{} leaves", get("worker")),
             "job_evaluator_drawn" => format!("{} is drawn as an evaluator", get("evaluator")),

@@ -2,8 +2,8 @@
 
 use trainyard_app::testing::{Chain, TRAIN, address};
 use trainyard_proto::job::{
-    DataSplit, Job, JobSpec, JobState, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob,
-    MsgLeaveJob, MsgPostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, RoundPhase,
+    DataSplit, EvaluatorState, Job, JobSpec, JobState, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys,
+    MsgJoinJob, MsgLeaveJob, MsgPostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob, RoundPhase,
 };
 
 use crate::{
@@ -47,6 +47,11 @@ fn training(phase: RoundPhase) -> impl Fn(&Job) -> bool {
     move |job| job.state() == JobState::Training && job.round_phase() == phase
 }
 
+/// Those who judge a job and are not out.
+fn serving(job: &Job) -> impl Iterator<Item = &EvaluatorState> {
+    job.evaluators.iter().filter(|e| !e.dismissed)
+}
+
 /// One of the job's active workers who has not yet done its part in the round.
 fn a_worker(
     world: &mut World,
@@ -69,10 +74,13 @@ fn spec(world: &mut World) -> JobSpec {
     let requirements = spec.requirements.as_mut().unwrap();
     requirements.max_workers = random.within(1, 4);
     requirements.min_workers = random.within(1, requirements.max_workers);
-    requirements.evaluators = random.within(1, 2);
+    requirements.evaluators = random.within(1, 3);
     requirements.min_reputation = if random.percent(10) { 50 } else { 0 };
     spec.rounds = random.within(0, 3);
     spec.partial_share_bp = random.within(0, 10_000);
+    if random.percent(40) {
+        spec.round_price = random.below(200 * TRAIN);
+    }
     let deadlines = spec.deadlines.as_mut().unwrap();
     for blocks in [
         &mut deadlines.open,
@@ -103,6 +111,13 @@ pub(super) fn cancel(world: &mut World) -> Option<(&'static str, MsgCancelJob)> 
     Some((client, support::cancel(client, job.id)))
 }
 
+pub(super) fn top_up(world: &mut World) -> Option<(&'static str, MsgTopUpJob)> {
+    let job = a_job(world, |job| matches!(job.state(), JobState::Open | JobState::Training))?;
+    let client = world.one_of(&[named(&job.client)])?;
+    let amount = world.amount().min(100 * TRAIN);
+    Some((client, support::top_up(client, job.id, amount)))
+}
+
 pub(super) fn join(world: &mut World) -> Option<(&'static str, MsgJoinJob)> {
     let job = a_job(world, |job| job.state() == JobState::Open)?;
     let out = |name: &str| job.workers.iter().all(|w| named(&w.address) != name) && named(&job.client) != name;
@@ -128,7 +143,7 @@ pub(super) fn grant_keys(world: &mut World) -> Option<(&'static str, MsgGrantKey
         DataSplit::Train
     };
     let mut to: Vec<_> = if split == DataSplit::Test {
-        support::drawn(&job)
+        serving(&job).map(|e| e.address.parse().unwrap()).collect()
     } else {
         job.workers
             .iter()
@@ -193,7 +208,7 @@ fn score(chain: &Chain, evaluator: &str, id: u64) -> (MsgCommitEvaluation, MsgRe
 pub(super) fn commit(world: &mut World) -> Option<(&'static str, MsgCommitEvaluation)> {
     let job = a_job(world, |job| job.state() == JobState::Evaluating)?;
     exists(world, &job)?;
-    let waiting = job.evaluators.iter().filter(|e| e.commitment.is_empty());
+    let waiting = serving(&job).filter(|e| e.commitment.is_empty());
     let waiting: Vec<_> = waiting.map(|e| named(&e.address)).collect();
     let evaluator = world.one_of(&waiting)?;
     Some((evaluator, score(&world.chain, evaluator, job.id).0))
@@ -202,7 +217,7 @@ pub(super) fn commit(world: &mut World) -> Option<(&'static str, MsgCommitEvalua
 pub(super) fn reveal(world: &mut World) -> Option<(&'static str, MsgRevealEvaluation)> {
     let job = a_job(world, |job| job.state() == JobState::Revealing)?;
     exists(world, &job)?;
-    let waiting = job.evaluators.iter().filter(|e| e.attestation.is_none());
+    let waiting = serving(&job).filter(|e| e.attestation.is_none());
     let waiting: Vec<_> = waiting.map(|e| named(&e.address)).collect();
     let evaluator = world.one_of(&waiting)?;
     let mut message = score(&world.chain, evaluator, job.id).1;
