@@ -368,8 +368,8 @@ async fn a_killed_worker_goes_on_from_its_checkpoint_and_a_dead_one_is_dropped()
     let train = UTRAIN_PER_TRAIN;
     assert_eq!(
         paid(&job, &dropped, "worker"),
-        900 * train / 5,
-        "one of five rounds' work is its own"
+        900 * train / 5 / 2,
+        "one of five rounds' work is its own, at the partial share of one half"
     );
     assert_eq!(paid(&job, &dropped, "stake"), 900 * train);
     for worker in ["worker1", "worker3"] {
