@@ -10,7 +10,7 @@
 //! | `query` | `query`: ask a node |
 //! | `init` | `init`: a node's home |
 //! | `genesis` | `genesis add-account gentx collect-gentxs validate` |
-//! | `start` | `start`: run a node; `export` its state |
+//! | `start` | `start`: run a node; `export` its state; `unsafe-reset-all` |
 //! | `status` | `status` of a node |
 //! | `testnet` | `testnet`: homes of several validators on one machine |
 //! | `output` | results as text or JSON |
@@ -132,8 +132,11 @@ enum Command {
     /// Become the CometBFT of a running node
     #[command(name = CHILD_COMMAND, hide = true)]
     RunCometbft(start::Child),
-    /// Print a stopped node's state as the genesis of a chain that continues it
+    /// Print a stopped node's state as the genesis of a chain that continues it, under the name given by --chain-id
     Export(start::Export),
+    /// Make a stopped node forget blocks, state and votes, to start from another genesis. Keys and settings stay. A validator
+    /// whose chain goes on may vote twice after it, and is slashed for that
+    UnsafeResetAll,
     /// Make the homes of several validators on this machine
     Testnet(testnet::Testnet),
     /// Show the node's status
@@ -192,6 +195,7 @@ fn run(cli: Cli, binary: &'static Binary) -> Result<()> {
         Command::Start(command) => start::start(&global, command, binary),
         Command::RunCometbft(child) => start::become_child(&child),
         Command::Export(command) => start::export(&global, command, binary),
+        Command::UnsafeResetAll => start::reset(&global),
         Command::Testnet(command) => testnet::run(&global, command),
         Command::Status => block_on(status::run(&global)),
         Command::Completions { shell } => {

@@ -1,10 +1,11 @@
-//! `trainyard start` and `trainyard export`
+//! `trainyard start`, `trainyard export` and `trainyard unsafe-reset-all`
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
+use serde_json::json;
 use trainyard_modules::upgrade::Binary;
 
 use super::Global;
@@ -66,7 +67,15 @@ pub(super) struct Export {
     output_document: Option<PathBuf>,
 }
 
-/// Prints the latest state as the genesis of a chain that continues this one. The node must be stopped.
+/// Forgets what a stopped node knows of its chain, so that it can start from another genesis.
+pub(super) fn reset(global: &Global) -> Result<()> {
+    let home = Home::new(&global.home()?)?;
+    node::reset(&home)?;
+    global.print(&json!({"home": home.path(), "forgotten": "blocks, state and votes", "kept": "keys and settings"}))
+}
+
+/// Prints the latest state as the genesis of a chain that continues this one, under the id given by `--chain-id`. The node must
+/// be stopped.
 pub(super) fn export(global: &Global, export: Export, binary: &'static Binary) -> Result<()> {
     let home = Home::new(&global.home()?)?;
     let app = node::open(&home, binary)?;
@@ -75,7 +84,7 @@ pub(super) fn export(global: &Global, export: Export, binary: &'static Binary) -
         .ok_or_else(|| eyre!("there is nothing to export before block 1"))?;
     let mut genesis = GenesisDoc::load(&home)?;
     genesis.app_state = app.export()?;
-    genesis.continue_after(&last);
+    genesis.continue_after(&last, global.chain_id.as_deref())?;
     match export.output_document {
         Some(path) => {
             std::fs::write(&path, genesis.to_json() + "\n").wrap_err_with(|| path.display().to_string())?;

@@ -32,6 +32,8 @@ const LEFT_PATIENCE: Duration = Duration::from_secs(10);
 pub const CHILD_COMMAND: &str = "run-cometbft";
 /// What it logs when consensus has panicked.
 const CONSENSUS_FAILURE: &str = "CONSENSUS FAILURE!!!";
+/// The file in the data folder that a running child has locked.
+pub(super) const LOCK: &str = "cometbft.lock";
 /// Lines kept for the report of a sudden end.
 const TAIL: usize = 12;
 
@@ -190,8 +192,8 @@ pub fn become_child(parent: i32, program: PathBuf, arguments: &[OsString]) -> Re
 }
 
 /// Waits until no earlier CometBFT runs on this home, and returns the lock that says so.
-async fn lock(home: &Home) -> Result<File, Error> {
-    let path = home.data().join("cometbft.lock");
+pub(super) async fn lock(home: &Home) -> Result<File, Error> {
+    let path = home.data().join(LOCK);
     let failed = |source| Error::File {
         path: path.clone(),
         source,

@@ -79,6 +79,18 @@ pub enum Error {
         /// What it said last.
         lines: Vec<String>,
     },
+    /// The genesis file is not the one that the node's blocks began with.
+    #[error(
+        "the genesis is of chain {:?} from height {} on, the node has blocks of chain {:?} up to height {}; \
+         to begin from this genesis let it forget them with `trainyard unsafe-reset-all`",
+        .genesis.0, .genesis.1, .blocks.0, .blocks.1
+    )]
+    OtherChain {
+        /// Chain id and first height in the file.
+        genesis: (String, String),
+        /// Chain id and height of the last block.
+        blocks: (String, u64),
+    },
     /// There is nothing left to do before the height to halt at.
     #[error(
         "the node is at height {height} and is to halt at {halt_height}; give it a higher height to halt at, or 0 for none"

@@ -49,12 +49,7 @@ impl GenesisDoc {
     /// # Errors
     /// The chain id is not one.
     pub fn new(chain_id: &str, epoch_blocks: Option<u64>) -> Result<Self, Error> {
-        let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        if chain_id.is_empty() || chain_id.len() > MAX_CHAIN_ID || !chain_id.bytes().all(good) {
-            return Err(Error::Value(format!(
-                "chain id {chain_id:?} is not 1 to {MAX_CHAIN_ID} letters, digits, dots, dashes and underscores, as trainyard-1"
-            )));
-        }
+        check_chain_id(chain_id)?;
         let mut app_state = Genesis::default();
         if let Some(blocks) = epoch_blocks {
             app_state.core.epoch_blocks = blocks;
@@ -85,6 +80,35 @@ impl GenesisDoc {
         serde_json::from_str(&read(path.clone())?).map_err(|e| Error::Content {
             path,
             reason: e.to_string(),
+        })
+    }
+
+    /// Checks that a home's genesis is of the chain of which the node has blocks up to `last`: CometBFT does not look at it
+    /// again, so a node would go on with another chain than its operator believes.
+    ///
+    /// # Errors
+    /// It is not, or does not say.
+    pub fn expect_chain(home: &Home, last: &Block) -> Result<(), Error> {
+        /// The state may be in a form that only the program could read which started the chain.
+        #[derive(Deserialize)]
+        struct Head {
+            chain_id: String,
+            initial_height: String,
+        }
+        let path = home.genesis();
+        let Head {
+            chain_id,
+            initial_height,
+        } = serde_json::from_str(&read(path.clone())?).map_err(|e| Error::Content {
+            path,
+            reason: e.to_string(),
+        })?;
+        if chain_id == last.chain_id && initial_height.parse().is_ok_and(|initial: u64| initial <= last.height) {
+            return Ok(());
+        }
+        Err(Error::OtherChain {
+            genesis: (chain_id, initial_height),
+            blocks: (last.chain_id.clone(), last.height),
         })
     }
 
@@ -138,8 +162,15 @@ impl GenesisDoc {
         })
     }
 
-    /// Makes this the genesis of a chain that continues after a block whose state it holds.
-    pub fn continue_after(&mut self, last: &Block) {
+    /// Makes this the genesis of a chain that continues after a block whose state it holds, under another id if one is given.
+    ///
+    /// # Errors
+    /// The chain id is not one.
+    pub fn continue_after(&mut self, last: &Block, chain_id: Option<&str>) -> Result<(), Error> {
+        if let Some(chain_id) = chain_id {
+            check_chain_id(chain_id)?;
+            self.chain_id = chain_id.into();
+        }
         self.initial_height = last.height.saturating_add(1).to_string();
         let time = i64::try_from(last.time)
             .ok()
@@ -147,6 +178,7 @@ impl GenesisDoc {
         if let Some(time) = time {
             self.genesis_time = time.to_rfc3339();
         }
+        Ok(())
     }
 
     /// Builds the state as every node will, and returns the first validators.
@@ -177,6 +209,16 @@ impl GenesisDoc {
             ))),
         }
     }
+}
+
+fn check_chain_id(chain_id: &str) -> Result<(), Error> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if chain_id.is_empty() || chain_id.len() > MAX_CHAIN_ID || !chain_id.bytes().all(good) {
+        return Err(Error::Value(format!(
+            "chain id {chain_id:?} is not 1 to {MAX_CHAIN_ID} letters, digits, dots, dashes and underscores, as trainyard-1"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

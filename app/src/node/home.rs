@@ -24,6 +24,9 @@ use crate::abci::Address;
 /// Longest path of a unix socket, bytes: the system's limit is 108, and some are lower.
 const MAX_SOCKET_PATH: usize = 100;
 
+/// What CometBFT notes of its last vote before there is one.
+const NO_VOTES: &str = "{\"height\": \"0\", \"round\": 0, \"step\": 0}\n";
+
 /// A node's home folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home(PathBuf);
@@ -210,6 +213,34 @@ impl Home {
             node_id: hex::encode(&Sha256::digest(node_key)[..20]),
             consensus_key: last_32(path, &validator.pub_key)?,
         })
+    }
+
+    /// Empties the data folder, where nothing runs, but for the child's lock; the votes that CometBFT must not contradict
+    /// begin anew.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn forget(&self) -> Result<(), Error> {
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| Error::File { path, source }
+        };
+        let data = self.data();
+        for entry in fs::read_dir(&data).map_err(failed(&data))? {
+            let entry = entry.map_err(failed(&data))?;
+            let path = entry.path();
+            if entry.file_name() == comet::LOCK {
+                continue;
+            }
+            let folder = entry.file_type().map_err(failed(&path))?.is_dir();
+            let removed = if folder {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.map_err(failed(&path))?;
+        }
+        write(data.join("priv_validator_state.json"), NO_VOTES)
     }
 
     /// The application's socket: in the data folder, or, where that path is too long for a socket, in a private folder

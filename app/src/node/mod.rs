@@ -48,7 +48,7 @@ use self::watched::Watched;
 use crate::abci::{Address, Server, ServerError};
 use crate::api::{self, Api};
 use crate::application::{Application, Config};
-use crate::store::{Options as StoreOptions, Store};
+use crate::store::{Options as StoreOptions, Store, StoreError};
 
 /// How a node is started.
 #[derive(Clone)]
@@ -100,6 +100,24 @@ pub fn open(home: &Home, binary: &'static Binary) -> Result<Application, Error> 
     }
 }
 
+/// Makes a node that is not running forget its blocks, its state and what it has voted for. Keys and settings stay.
+///
+/// # Errors
+/// The home is none, the node runs, or the disk refuses.
+pub fn reset(home: &Home) -> Result<(), Error> {
+    home.expect()?;
+    // A store that is damaged may go; one that is in use may not.
+    if let Err(error @ StoreError::InUse { .. }) = Store::open(&home.store(), &StoreOptions::default()) {
+        return Err(error.into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    let _lock = runtime.block_on(comet::lock(home))?;
+    home.forget()
+}
+
 fn open_with(home: &Home, settings: &Settings, binary: &'static Binary) -> Result<Application, Error> {
     let options = StoreOptions {
         keep_recent: (settings.keep_recent > 0).then_some(settings.keep_recent),
@@ -129,6 +147,12 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
         settings.halt_height = height;
     }
     let app = Arc::new(open_with(home, &settings, options.binary)?);
+    if let Some(last) = app.last_block() {
+        GenesisDoc::expect_chain(home, &last)?;
+    } else {
+        // CometBFT keeps the first genesis it sees: one that does not work must not reach it.
+        GenesisDoc::load(home)?.check()?;
+    }
     if let Some(plan) = app.needed_upgrade() {
         return Err(upgrade::needed(home, &plan));
     }
@@ -138,10 +162,6 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
             height: last.height,
             halt_height: settings.halt_height,
         });
-    }
-    if app.last_block().is_none() {
-        // CometBFT keeps the first genesis it sees: one that does not work must not reach it.
-        GenesisDoc::load(home)?.check()?;
     }
     let address = match (&options.address, &settings.abci) {
         (Some(address), _) | (None, Some(address)) => address.clone(),

@@ -20,12 +20,11 @@ struct Executed {
     since: Instant,
 }
 
-/// How long a node goes on after the last block before an upgrade: its peers may still need its votes for that block to
-/// commit it as well.
+/// How long a node goes on after its last block: its peers may still need its votes for that block to commit it as well.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// Passes every call on. Once the height to halt at is committed it says so and executes no other block; before an upgrade to
-/// another program it says so a little later, and accepts no block meanwhile.
+/// Passes every call on. A little after the height to halt at, or the last one before another program is needed, is
+/// committed it says so; it accepts and executes no block after that one.
 pub(super) struct Watched {
     app: Arc<Application>,
     executed: Mutex<Option<Executed>>,
@@ -90,7 +89,7 @@ impl Calls for Watched {
         &self,
         request: abci::RequestProcessProposal,
     ) -> Result<abci::ResponseProcessProposal, FatalError> {
-        if self.needed_upgrade().is_some() {
+        if self.app.halted() {
             let status = abci::response_process_proposal::ProposalStatus::Reject.into();
             return Ok(abci::ResponseProcessProposal { status });
         }
@@ -127,14 +126,12 @@ impl Calls for Watched {
                 "block"
             );
         }
-        if self.needed_upgrade().is_some() {
+        if self.app.halted() {
             let halt = Arc::clone(&self.halt);
             thread::spawn(move || {
                 thread::sleep(FAREWELL);
                 tell(&halt);
             });
-        } else if self.app.halted() {
-            tell(&self.halt);
         }
         Ok(response)
     }

@@ -1,5 +1,6 @@
 //! Nodes as processes, on real CometBFT. Where it is missing these tests fail and say so.
 
+mod continued;
 mod crash;
 mod disk;
 
@@ -52,24 +53,31 @@ fn change_genesis(network: &Network, change: impl FnOnce(&mut Genesis)) {
 
 /// Runs a command for an account of the network, at one of its nodes; gives its JSON, or what it complains of.
 fn command(network: &Network, node: &Node, arguments: &[&str]) -> Result<Value, String> {
+    let keys = network.keys().to_str().unwrap();
+    let common = [
+        "--node",
+        &node.rpc,
+        "--keyring-backend",
+        "test",
+        "--output",
+        "json",
+        "--home",
+        keys,
+    ];
+    run(&[arguments, &common].concat()).map(|out| serde_json::from_str(&out).unwrap())
+}
+
+/// Runs a command; gives what it prints, or what it complains of.
+fn run(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_trainyard"))
         .args(arguments)
-        .args([
-            "--node",
-            &node.rpc,
-            "--keyring-backend",
-            "test",
-            "--output",
-            "json",
-            "--home",
-        ])
-        .arg(network.keys())
         .output()
         .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     if output.status.success() {
-        Ok(serde_json::from_slice(&output.stdout).unwrap())
+        Ok(text(output.stdout))
     } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        Err(text(output.stderr))
     }
 }
 
