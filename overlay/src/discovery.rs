@@ -9,8 +9,9 @@ use libp2p::kad::{self, GetClosestPeersError, GetProvidersOk, GetRecordOk, Query
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, identify};
 use prost::Message as _;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
+use trainyard_proto::capability::{MAX_RECORD, TAG};
+use trainyard_proto::overlay::CapabilityRecord;
 
 use crate::swarm::{Command, Node};
 use crate::{Error, Overlay};
@@ -20,65 +21,10 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Addresses taken from one peer.
 const MAX_ADDRS: usize = 16;
 /// Bytes of a signed capability record.
-const MAX_RECORD: usize = 4 << 10;
+const MAX_SIGNED: usize = MAX_RECORD + 256;
 const RECORD_PREFIX: &[u8] = b"/trainyard/capability/";
-/// Domain tag of a capability record's hash.
-const RECORD_TAG: &[u8] = b"trainyard/capability/1";
 /// Records asked for at once by [`Overlay::find_nodes`].
 const CONCURRENT: usize = 16;
-
-/// A GPU of a node.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Gpu {
-    /// The maker's name for it.
-    #[prost(string, tag = "1")]
-    pub model: String,
-    /// Memory in MiB.
-    #[prost(uint64, tag = "2")]
-    pub memory_mib: u64,
-}
-
-/// What a node offers. It lives in the DHT under the node's peer id, signed by it; its hash is on the chain.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct CapabilityRecord {
-    /// The GPUs.
-    #[prost(message, repeated, tag = "1")]
-    pub gpus: Vec<Gpu>,
-    /// Main memory in MiB.
-    #[prost(uint64, tag = "2")]
-    pub memory_mib: u64,
-    /// Processor cores.
-    #[prost(uint32, tag = "3")]
-    pub cores: u32,
-    /// Bandwidth in Mbit/s.
-    #[prost(uint64, tag = "4")]
-    pub bandwidth_mbit: u64,
-    /// Region, such as `eu-west`.
-    #[prost(string, tag = "5")]
-    pub region: String,
-    /// Software versions, `name version` each.
-    #[prost(string, repeated, tag = "6")]
-    pub versions: Vec<String>,
-    /// Price in utrain per 10⁹ multiply-accumulates.
-    #[prost(uint64, tag = "7")]
-    pub price_utrain: u64,
-    /// Addresses under which the node is reached.
-    #[prost(string, repeated, tag = "8")]
-    pub addresses: Vec<String>,
-    /// Verification classes offered, such as `exact`.
-    #[prost(string, repeated, tag = "9")]
-    pub classes: Vec<String>,
-}
-
-impl CapabilityRecord {
-    /// The hash that the node registers on the chain: SHA-256 over a domain tag and the protobuf bytes.
-    pub fn hash(&self) -> [u8; 32] {
-        let mut hasher = Sha256::new();
-        hasher.update(RECORD_TAG);
-        hasher.update(self.encode_to_vec());
-        hasher.finalize().into()
-    }
-}
 
 /// What a searched node must have at least. The default accepts every node.
 #[derive(Clone, Debug, Default)]
@@ -129,7 +75,7 @@ fn record_key(peer: &PeerId) -> RecordKey {
 }
 
 fn signing_bytes(record: &[u8]) -> Vec<u8> {
-    [RECORD_TAG, record].concat()
+    [TAG, record].concat()
 }
 
 /// Opens a DHT value: the peer the key names must have signed it.
@@ -138,9 +84,9 @@ fn open_record(peer: &PeerId, value: &[u8]) -> Result<CapabilityRecord, Error> {
         peer: *peer,
         cause: cause.into(),
     };
-    if value.len() > MAX_RECORD {
+    if value.len() > MAX_SIGNED {
         return Err(refuse(&format!(
-            "{} bytes, more than the bound of {MAX_RECORD}",
+            "{} bytes, more than the bound of {MAX_SIGNED}",
             value.len()
         )));
     }
@@ -421,8 +367,8 @@ impl Overlay {
             signature,
         }
         .encode_to_vec();
-        if value.len() > MAX_RECORD {
-            let (found, bound) = (value.len() as u64, MAX_RECORD as u64);
+        if value.len() > MAX_SIGNED {
+            let (found, bound) = (value.len() as u64, MAX_SIGNED as u64);
             return Err(Error::TooLarge {
                 what: "the capability record".into(),
                 found,

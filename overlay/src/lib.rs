@@ -39,7 +39,7 @@ mod wire;
 pub use blocks::{Added, BlockStore};
 pub use cid::Cid;
 pub use config::{Config, Limits, load_or_create_key};
-pub use discovery::{CapabilityRecord, Filter, Gpu};
+pub use discovery::Filter;
 pub use error::Error;
 pub use ipfs::Progress;
 pub use libp2p::identity::Keypair;

@@ -11,11 +11,13 @@
 //! | [`amino`] | transactions as the JSON text that devices show and sign |
 //! | [`any`] | packing messages into `google.protobuf.Any` by type URL |
 //! | [`attest`] | the bytes that evaluators commit to and sign |
+//! | [`capability`] | the hash of what a node offers |
 
 pub mod address;
 pub mod amino;
 pub mod any;
 pub mod attest;
+pub mod capability;
 pub mod coin;
 pub mod dec;
 pub mod keys;

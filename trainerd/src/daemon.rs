@@ -8,6 +8,7 @@ use std::{
 };
 
 use color_eyre::eyre::{Context, Result};
+use prost::Message as _;
 use tokio::task::JoinHandle;
 use trainyard_overlay::{Config as OverlayConfig, Overlay};
 use trainyard_proto::{
@@ -57,6 +58,7 @@ pub async fn run(home: &Path, config: Config, stop: impl Future<Output = ()>) ->
         home: home.to_path_buf(),
         sealing: identity.sealing,
         salt_secret: identity.salt_secret,
+        capability: Arc::default(),
     };
     let worked = tokio::select! {
         ended = work(node) => ended,
@@ -66,9 +68,10 @@ pub async fn run(home: &Path, config: Config, stop: impl Future<Output = ()>) ->
     worked
 }
 
-async fn work(node: Node) -> Result<()> {
+async fn work(mut node: Node) -> Result<()> {
     let mut chain = node.chain.clone();
     let record = registration::register(&node).await?;
+    node.capability = record.encode_to_vec().into();
     let mut jobs = Jobs {
         node: node.clone(),
         running: BTreeMap::new(),

@@ -1,9 +1,9 @@
 //! The daemon's own record: on chain (registry) and in the DHT.
 
 use color_eyre::eyre::{Context, Result};
-use trainyard_overlay::{CapabilityRecord, Gpu};
 use trainyard_proto::{
     coin::{show, utrain},
+    overlay::{CapabilityRecord, Gpu},
     registry::{MsgRegister, MsgUpdate, Node as Record, Role},
 };
 
@@ -116,6 +116,7 @@ fn capabilities(node: &Node) -> Result<CapabilityRecord> {
         price_utrain: config.price_utrain,
         addresses: node.overlay.listen_addrs().iter().map(ToString::to_string).collect(),
         classes: config.classes.clone(),
+        subnets: config.subnets.clone(),
     })
 }
 

@@ -48,7 +48,7 @@ pub fn score(model: &Path, weights: &Path, data: Input, compute: Compute) -> Res
     };
     let mut engine = compute.engine(compute.kind.unwrap_or(Kind::LibTorch), &graph, &task)?;
     engine.set_weights(&weights)?;
-    let metrics = evaluate(engine.as_mut(), &data)?;
+    let metrics = evaluate(engine.as_mut(), &data, usize::MAX)?;
     ensure!(metrics.samples > 0, "there is no sample to score");
     Ok(Score {
         metrics,

@@ -190,3 +190,89 @@ fn top_ups_that_are_refused() {
     let words = &["budget is 1999999utrain", "at least the 2000000utrain of one round"];
     assert_message_refused(&mut chain, CLIENT, any::pack(&dear), ("job", 3), words);
 }
+
+/// Everybody states a merged root and what it measured.
+fn vote_scores(chain: &mut Chain, id: u64, scores: [u32; 3]) {
+    let votes = WORKERS.into_iter().zip(scores).map(|(worker, score)| {
+        let mut message = vote(chain, worker, id);
+        message.score_ppm = score;
+        chain.tx(worker, vec![any::pack(&message)])
+    });
+    let votes = votes.collect();
+    all_ok(chain, votes);
+}
+
+#[test]
+fn a_target_that_most_measure_ends_training_and_the_other_rounds_return() {
+    let mut chain = yard();
+    let spec = JobSpec {
+        target_ppm: 900_000,
+        ..priced(0, 4)
+    };
+    let id = started(&mut chain, &spec);
+    // One that boasts does not end it, nor does one that is modest keep it going.
+    for (scores, ends) in [([999_999, 899_999, 0], false), ([900_000, 1_000_000, 0], true)] {
+        commit_all(&mut chain, id, &WORKERS);
+        vote_scores(&mut chain, id, scores);
+        assert_eq!(chain.job(id).round_phase() == RoundPhase::Submit, ends);
+    }
+    assert_eq!(chain.job(id).ended, "the target of 900000 ppm is reached with 900000");
+    submit_all(&mut chain, id, &WORKERS);
+    score(&mut chain, id, [("e1", 880_000), ("e2", 880_000)]);
+    let job = chain.job(id);
+    let got = (job.completed, paid(&job, "w1"), paid(&job, CLIENT));
+    assert_eq!(got, (2, 150 * TRAIN, 500 * TRAIN));
+    assert_closed(&chain, id);
+    let story = chain.explain(id, None);
+    assert!(
+        story.contains("reaches 900000 ppm on the first 1000 samples"),
+        "{story}"
+    );
+}
+
+#[test]
+fn of_an_even_number_the_lower_middle_counts_and_only_with_the_agreed_root() {
+    let mut chain = yard();
+    let spec = JobSpec {
+        target_ppm: 900_000,
+        ..priced(0, 4)
+    };
+    let id = started(&mut chain, &spec);
+    commit_all(&mut chain, id, &WORKERS);
+    let mut odd = vote(&chain, "w1", id);
+    (odd.end_root, odd.score_ppm) = (root("something else"), 1_000_000);
+    chain.ok("w1", &odd);
+    for (worker, score) in [("w2", 1_000_000), ("w3", 10)] {
+        let mut message = vote(&chain, worker, id);
+        message.score_ppm = score;
+        chain.ok(worker, &message);
+    }
+    assert_eq!((chain.job(id).round, chain.job(id).ended.as_str()), (1, ""));
+}
+
+#[test]
+fn scores_are_stated_only_where_a_target_asks_for_them() {
+    let mut chain = calm_yard();
+    let id = started(&mut chain, &calm(plain()));
+    commit_all(&mut chain, id, &WORKERS);
+    let mut boast = vote(&chain, "w1", id);
+    boast.score_ppm = 1;
+    let mut more = boast.clone();
+    more.score_ppm = 1_000_001;
+    let words = vec!["score is 1,", "the job has no target"];
+    let cases: Vec<Case<'_>> = vec![
+        ("w1", any::pack(&boast), ("job", 3), words),
+        (
+            "w1",
+            any::pack(&more),
+            ("job", 3),
+            vec!["score is 1000001", "0 to 1000000"],
+        ),
+    ];
+    assert_all_refused(&mut chain, cases);
+    let mut spec = calm(plain());
+    spec.target_ppm = 1_000_001;
+    let message = any::pack(&post_msg(CLIENT, &spec, BUDGET));
+    let words = &["target (parts per million) is 1000001"];
+    assert_message_refused(&mut chain, CLIENT, message, ("job", 3), words);
+}

@@ -134,6 +134,7 @@ pub(crate) fn spec() -> JobSpec {
         delta_share_ppm: 0,
         program_root: Vec::new(),
         round_price: 0,
+        target_ppm: 0,
     }
 }
 
@@ -188,6 +189,7 @@ pub(crate) fn join(worker: &str, job_id: u64) -> MsgJoinJob {
     MsgJoinJob {
         worker: address(worker).to_string(),
         job_id,
+        capability: Vec::new(),
     }
 }
 
@@ -274,6 +276,7 @@ pub(crate) fn vote(chain: &Chain, worker: &str, job_id: u64) -> MsgRoundResult {
         job_id,
         round,
         end_root: merged(job_id, round),
+        score_ppm: 0,
     }
 }
 

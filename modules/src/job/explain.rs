@@ -7,7 +7,10 @@ use trainyard_proto::{
     registry::Role,
 };
 
-use super::{PARAMS, job, money, phase_name, portion, pots, spec, spec::tolerance_ppm, state_name};
+use super::{
+    PARAMS, TARGET_SAMPLES, job, misfit, money, needs_record, phase_name, portion, pots, spec, spec::tolerance_ppm,
+    state_name,
+};
 use crate::{
     error::Error,
     registry::{self, NODES},
@@ -49,6 +52,13 @@ fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>
         job.completed, spec.rounds, show(cost), show(workers), show(evaluators), requirements.evaluators,
         show(job.posting_fee)
     ));
+    if spec.target_ppm > 0 {
+        lines.push(format!(
+            "Training ends early when the merged model reaches {} ppm on the first {} samples of the training data: the lower median of what the workers measure who state the agreed root.",
+            spec.target_ppm,
+            spec.train.as_ref().map_or(0, |t| t.samples.min(TARGET_SAMPLES as u64))
+        ));
+    }
     if !job.ended.is_empty() {
         lines.push(format!(
             "Training ended after {} of {} rounds: {}.",
@@ -194,6 +204,16 @@ fn explain_account(
     Ok(lines)
 }
 
+/// The spec without what only a capability record tells.
+fn without_record(spec: &JobSpec) -> JobSpec {
+    let mut spec = spec.clone();
+    if let Some(requirements) = &mut spec.requirements {
+        requirements.gpus = 0;
+        requirements.subnet.clear();
+    }
+    spec
+}
+
 /// Why an account has no part in the job.
 fn why_not(
     state: &mut State<'_>,
@@ -221,13 +241,11 @@ fn why_not(
             "it did not join while the job was open, and now the job is {}",
             state_name(job.state())
         )
-    } else if node.reputation < requirements.min_reputation {
-        format!(
-            "its reputation is {}, the job asks for at least {}",
-            node.reputation, requirements.min_reputation
-        )
-    } else if !node.classes.contains(&spec.verification) {
-        format!("it does not offer {}", spec.verification().as_str_name())
+    } else if let Some(reason) = misfit(job, &without_record(spec), &node, &[]) {
+        reason
+    } else if needs_record(requirements) {
+        "whether its GPUs and its subnet tag are the job's is told by its capability record, which it sends when it joins"
+            .to_string()
     } else {
         "nothing on chain keeps it from joining".to_string()
     };

@@ -214,6 +214,13 @@ fn majority<T: Ord + Clone>(votes: impl Iterator<Item = T>) -> Option<T> {
         .map(|(value, _)| value)
 }
 
+/// The middle value, the lower of two; 0 of none.
+fn lower_median(mut values: Vec<u32>) -> u32 {
+    values.sort_unstable();
+    let middle = values.len().saturating_sub(1) / 2;
+    values.get(middle).copied().unwrap_or(0)
+}
+
 /// Closes a round on the root that the majority of those who stated one agree on. Who stated another, or none in time, is
 /// dropped: without audits (still to come) the majority is the judge.
 fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result<(), Error> {
@@ -241,6 +248,9 @@ fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result
             .with("round", job.round)
             .with("end_root", hex::encode(&root)),
     );
+    let agreed = round.votes.iter().filter(|v| v.end_root == root).map(|v| v.score_ppm);
+    let score = lower_median(agreed.collect());
+    round.score_ppm = score;
     round.end_root.clone_from(&root);
     round.closed_at = ctx.block.height;
     ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
@@ -251,10 +261,14 @@ fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result
     let spec = spec(ctx.state, job.id)?;
     let next = job.round + 1;
     if next < spec.rounds {
-        if money::covers(&spec, job.budget, next + 1) {
+        let target = spec.target_ppm;
+        if target > 0 && score >= target {
+            end_training(ctx, job, &format!("the target of {target} ppm is reached with {score}"));
+        } else if money::covers(&spec, job.budget, next + 1) {
             return open_round(ctx, job, next);
+        } else {
+            end_training(ctx, job, "the budget is exhausted");
         }
-        end_training(ctx, job, "the budget is exhausted");
     }
     job.set_round_phase(RoundPhase::Submit);
     set_deadline(ctx, job, spec.deadlines.unwrap_or_default().submit)
@@ -341,7 +355,15 @@ pub(super) fn after_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), E
 
 #[cfg(test)]
 mod tests {
-    use super::majority;
+    use super::{lower_median, majority};
+
+    #[test]
+    fn of_two_in_the_middle_the_lower_counts() {
+        assert_eq!(lower_median(vec![9, 1]), 1);
+        assert_eq!(lower_median(vec![9, 1, 5]), 5);
+        assert_eq!(lower_median(vec![4, 1, 9, 5]), 4);
+        assert_eq!(lower_median(Vec::new()), 0);
+    }
 
     #[test]
     fn only_more_than_half_is_a_majority() {

@@ -22,13 +22,14 @@
 //! | `RevealEvaluation` | the same, having committed | revealing | `msgs_evaluator.rs` |
 //! | `UpdateParams` | governance | – | `mod.rs` |
 //!
-//! `spec.rs` checks what a client asks for, `lifecycle.rs` moves a job from state to state, `evaluators.rs` says who judges
-//! it, `money.rs` what its rounds cost, `settle.rs` pays. Budgets and stakes lie in [`bank::ESCROW`]. Events are named `job_…` and carry `job_id`.
+//! `spec.rs` checks what a client asks for, `lifecycle.rs` moves a job from state to state, `matching.rs` says who may work
+//! on it, `evaluators.rs` who judges it, `money.rs` what its rounds cost, `settle.rs` pays. Budgets and stakes lie in [`bank::ESCROW`]. Events are named `job_…` and carry `job_id`.
 
 mod evaluators;
 mod explain;
 mod genesis;
 mod lifecycle;
+mod matching;
 mod money;
 mod msgs_client;
 mod msgs_evaluator;
@@ -40,6 +41,7 @@ mod spec;
 pub use explain::query_explain;
 pub use genesis::{Genesis, default_params, export, init};
 pub use lifecycle::end_block;
+pub use matching::{misfit, needs_record};
 pub use queries::{query_grant, query_job, query_jobs, query_params, query_round};
 pub use spec::{check_spec, parse_task};
 use trainyard_exact::task::TaskError;
@@ -56,6 +58,8 @@ use crate::{
     state::{Item, Map, State},
 };
 
+/// Samples, the first of the training data, that workers measure a job's target on, at most.
+pub const TARGET_SAMPLES: usize = 1_000;
 /// Jobs by number, without their specs.
 pub const JOBS: Map<u64, Job> = Map::new("job/job/");
 /// Specs by job.

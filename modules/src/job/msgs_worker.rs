@@ -2,6 +2,7 @@
 
 use trainyard_proto::{
     address::Address,
+    capability::MAX_RECORD,
     coin::DENOM,
     job::{
         Job, JobState, MsgCommitTrace, MsgCommitTraceResponse, MsgJoinJob, MsgJoinJobResponse, MsgLeaveJob,
@@ -9,11 +10,10 @@ use trainyard_proto::{
         RoundPhase, RoundVote, Submission, TraceCommit, WorkerState,
     },
     prost::Message,
-    registry::Role,
 };
 
 use super::{
-    COMMIT_LOG, JOBS, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, event, job, job_in, lifecycle, money,
+    COMMIT_LOG, JOBS, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, event, job, job_in, lifecycle, matching, money,
     phase_name, round, spec, spec::check_32, spec::check_cid, state_name,
 };
 use crate::{
@@ -31,45 +31,22 @@ impl Handler for MsgJoinJob {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        Ok(())
+        if self.capability.len() <= MAX_RECORD {
+            return Ok(());
+        }
+        Err(JobError::Bound {
+            what: "length of the capability record",
+            found: format!("{} bytes", self.capability.len()),
+            bound: format!("at most {MAX_RECORD} bytes"),
+        }
+        .into())
     }
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgJoinJobResponse, Error> {
         let worker = self.signer()?;
-        let node = registry::node_with_role(ctx.state, &worker, Role::Worker)?;
         let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
         let spec = spec(ctx.state, job.id)?;
-        let verification = spec.verification();
-        let requirements = spec.requirements.clone().unwrap_or_default();
-        if job.workers.iter().any(|w| w.address == self.worker) {
-            return Err(JobError::Joined { job: job.id, worker }.into());
-        }
-        if job.workers.len() as u64 >= u64::from(requirements.max_workers) {
-            return Err(JobError::Full {
-                job: job.id,
-                max: requirements.max_workers,
-            }
-            .into());
-        }
-        let unfit = |reason: String| {
-            Error::from(JobError::Unfit {
-                job: self.job_id,
-                worker,
-                reason,
-            })
-        };
-        if node.reputation < requirements.min_reputation {
-            let (has, needs) = (node.reputation, requirements.min_reputation);
-            return Err(unfit(format!(
-                "its reputation is {has}, the job asks for at least {needs}"
-            )));
-        }
-        if !node.classes.contains(&verification.into()) {
-            return Err(unfit(format!("it does not offer {}", verification.as_str_name())));
-        }
-        if job.client == node.owner || job.client == node.operator {
-            return Err(unfit("a client does not work for itself".into()));
-        }
+        matching::check(ctx.state, &job, &spec, worker, &self.capability)?;
         let stake = money::stake(&spec, &PARAMS.get(ctx.state)?, job.budget)?;
         transfer(ctx, worker, Address::of_module(bank::ESCROW), stake)?;
         registry::engage(ctx.state, &worker)?;
@@ -84,7 +61,8 @@ impl Handler for MsgJoinJob {
                 .with("worker", worker)
                 .with("stake", format!("{stake}{DENOM}")),
         );
-        if job.workers.len() as u64 == u64::from(requirements.max_workers) {
+        let places = spec.requirements.map_or(0, |r| r.max_workers);
+        if job.workers.len() as u64 == u64::from(places) {
             lifecycle::start(ctx, &mut job)?;
         }
         JOBS.set(ctx.state, &job.id, &job)?;
@@ -253,6 +231,18 @@ impl Handler for MsgCommitTrace {
     }
 }
 
+fn check_ppm(found: u32, most: u32, bound: &str) -> Result<(), Error> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(JobError::Bound {
+        what: "score",
+        found: found.to_string(),
+        bound: bound.into(),
+    }
+    .into())
+}
+
 impl Handler for MsgRoundResult {
     type Response = MsgRoundResultResponse;
 
@@ -261,13 +251,17 @@ impl Handler for MsgRoundResult {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        check_32("end root", &self.end_root)
+        check_32("end root", &self.end_root)?;
+        check_ppm(self.score_ppm, 1_000_000, "0 to 1000000 parts per million")
     }
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgRoundResultResponse, Error> {
         let worker = self.signer()?;
         let mut job = working(ctx, self.job_id, worker, RoundPhase::Merge)?;
         check_round(&job, self.round)?;
+        if spec(ctx.state, job.id)?.target_ppm == 0 {
+            check_ppm(self.score_ppm, 0, "0: the job has no target")?;
+        }
         let mut round = round(ctx.state, job.id, job.round)?;
         if round.votes.iter().any(|v| v.worker == self.worker) {
             return Err(JobError::Twice {
@@ -281,13 +275,15 @@ impl Handler for MsgRoundResult {
         round.votes.push(RoundVote {
             worker: self.worker.clone(),
             end_root: self.end_root.clone(),
+            score_ppm: self.score_ppm,
         });
         ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
         ctx.emit(
             event("job_round_result", job.id)
                 .with("round", job.round)
                 .with("worker", worker)
-                .with("end_root", hex::encode(&self.end_root)),
+                .with("end_root", hex::encode(&self.end_root))
+                .with("score_ppm", self.score_ppm),
         );
         lifecycle::after_vote(ctx, &mut job, round)?;
         JOBS.set(ctx.state, &job.id, &job)?;

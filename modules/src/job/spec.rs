@@ -143,6 +143,7 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         delta_share_ppm,
         program_root,
         round_price: _,
+        target_ppm,
     } = spec;
     if name.len() > 128 {
         return Err(bad("name", format!("{} bytes", name.len()), "at most 128 bytes"));
@@ -191,7 +192,7 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         max_workers,
         evaluators,
         gpus,
-        gpu_memory_mib: _,
+        gpu_memory_mib,
         min_reputation,
         subnet,
     } = requirements
@@ -206,6 +207,9 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         u64::from(params.max_evaluators),
     )?;
     within("GPUs", u64::from(*gpus), 0, 64)?;
+    if *gpus == 0 {
+        within("memory of each of no GPUs (MiB)", u64::from(*gpu_memory_mib), 0, 0)?;
+    }
     within("minimum reputation", u64::from(*min_reputation), 0, 100)?;
     if subnet.len() > 32 {
         return Err(bad("subnet tag", format!("{} bytes", subnet.len()), "at most 32 bytes"));
@@ -228,6 +232,7 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         0,
         10_000,
     )?;
+    within("target (parts per million)", u64::from(*target_ppm), 0, 1_000_000)?;
     within("multiply-accumulates per sample", *macs_per_sample, 1, 1 << 50)?;
     within(
         "share of deltas (parts per million)",

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use trainyard_overlay::{CapabilityRecord, Error, Filter, Gpu, Keypair, Multiaddr, Overlay, load_or_create_key};
+use trainyard_overlay::{Error, Filter, Keypair, Multiaddr, Overlay, load_or_create_key};
+use trainyard_proto::overlay::{CapabilityRecord, Gpu};
 
 use crate::common::{Chain, config, connect, node, quick, within};
 
@@ -23,6 +24,7 @@ fn record(memory_mib: u64) -> CapabilityRecord {
         price_utrain: 5,
         addresses: vec![],
         classes: vec!["exact".into()],
+        subnets: vec![],
     }
 }
 

@@ -151,7 +151,7 @@ impl Evaluator {
         let metrics = tokio::task::spawn_blocking(move || -> Result<Metrics> {
             let mut engine = compute.open(&inputs.graph, &spec)?;
             engine.set_weights(&weights)?;
-            evaluate(engine.as_mut(), &data)
+            evaluate(engine.as_mut(), &data, usize::MAX)
         });
         let metrics = metrics.await??;
         tracing::info!(
@@ -217,10 +217,10 @@ impl Evaluator {
     }
 }
 
-/// Counts the samples whose largest logit is their label's; among equal logits the first counts.
-pub fn evaluate(engine: &mut dyn engine::Engine, data: &Dataset) -> Result<Metrics> {
+/// Counts, of the first `most` samples, those whose largest logit is their label's; among equal logits the first counts.
+pub fn evaluate(engine: &mut dyn engine::Engine, data: &Dataset, most: usize) -> Result<Metrics> {
     let mut metrics = Metrics::new(data.classes());
-    let indices: Vec<u32> = (0..u32::try_from(data.len())?).collect();
+    let indices: Vec<u32> = (0..u32::try_from(data.len().min(most))?).collect();
     for batch in indices.chunks(BATCH) {
         let (x, y) = data.gather(batch);
         let logits = engine.forward(&x)?;

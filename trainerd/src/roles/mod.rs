@@ -29,6 +29,8 @@ pub struct Node {
     pub sealing: SealingKey,
     /// Seeds the salts of traces.
     pub salt_secret: [u8; 32],
+    /// The capability record as it is registered, encoded; empty before the node is.
+    pub capability: Arc<[u8]>,
 }
 
 impl Node {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use color_eyre::eyre::{Context, OptionExt, Result, ensure, eyre};
+use color_eyre::eyre::{Context, OptionExt, Result, bail, ensure, eyre};
 use prost::Message as _;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use trainyard_exact::{
     Weights, state_root, trace,
     weights_file::{Limits, from_safetensors, to_safetensors},
 };
+use trainyard_modules::job::{TARGET_SAMPLES, misfit, needs_record};
 use trainyard_overlay::PeerId;
 use trainyard_proto::{
     job::{
@@ -23,11 +24,10 @@ use trainyard_proto::{
     overlay::{Progress, job_message::Body},
 };
 
-use super::{Next, Node};
+use super::{Next, Node, evaluator::evaluate};
 use crate::{
     audit::OpenedTrace,
     dataset::Dataset,
-    engine,
     files::{JobFiles, MAX_WEIGHTS},
     inputs::{Inputs, cid, providers},
     paradigm::{
@@ -71,39 +71,32 @@ impl Worker {
     pub async fn join(&mut self, job: &Job) -> Result<()> {
         let spec = job.spec.clone().ok_or_eyre("the job has no spec")?;
         let requirements = spec.requirements.clone().unwrap_or_default();
-        let gpus = engine::gpus();
-        let fit = gpus
-            .iter()
-            .filter(|g| g.memory_mib >= u64::from(requirements.gpu_memory_mib))
-            .count();
-        ensure!(
-            fit >= requirements.gpus as usize,
-            "the job asks for {} GPUs with {} MiB, this node has {fit}",
-            requirements.gpus,
-            requirements.gpu_memory_mib
-        );
         let subnets = &self.node.config.subnets;
-        let tagged = if subnets.is_empty() {
-            requirements.subnet.is_empty()
-        } else {
-            subnets.contains(&requirements.subnet)
-        };
         ensure!(
-            tagged,
+            subnets.is_empty() || subnets.contains(&requirements.subnet),
             "the job's subnet tag is {:?}, this node takes {subnets:?}",
             requirements.subnet
         );
+        let worker = self.node.chain.address().to_string();
+        let node = self.node.chain.node(&worker).await?;
+        let node = node.ok_or_eyre("this node is not registered")?;
+        if let Some(reason) = misfit(job, &spec, &node, &self.node.capability) {
+            bail!("this node does not fit: {reason}");
+        }
         let inputs = self.inputs(job).await?;
         // The engine says now, before any money moves, what it cannot run.
         self.node.config.compute()?.open(&inputs.graph, &inputs.spec)?;
-        let worker = self.node.chain.address().to_string();
-        self.node
-            .chain
-            .send(&MsgJoinJob {
-                worker,
-                job_id: self.job,
-            })
-            .await?;
+        let capability = if needs_record(&requirements) {
+            self.node.capability.to_vec()
+        } else {
+            Vec::new()
+        };
+        let message = MsgJoinJob {
+            worker,
+            job_id: self.job,
+            capability,
+        };
+        self.node.chain.send(&message).await?;
         tracing::info!(job = self.job, "joined");
         Ok(())
     }
@@ -362,15 +355,40 @@ impl Worker {
         let root = state_root(&merged).to_vec();
         self.files.write_weights(&self.files.state(&root), &merged)?;
         self.files.forget(&[&round.start_root, &root], round.round)?;
+        let score_ppm = self.measure(job, merged).await?;
         let message = MsgRoundResult {
             worker: me.to_string(),
             job_id: self.job,
             round: round.round,
             end_root: root.clone(),
+            score_ppm,
         };
         self.node.chain.send(&message).await?;
-        tracing::info!(job = self.job, round = round.round, root = hex::encode(&root), "merged");
+        tracing::info!(
+            job = self.job,
+            round = round.round,
+            root = hex::encode(&root),
+            score_ppm,
+            "merged"
+        );
         Ok(Next::Again)
+    }
+
+    /// The metric of merged weights on the first samples of the training data, parts per million; 0 where the job has no
+    /// target.
+    async fn measure(&mut self, job: &Job, weights: Weights) -> Result<u32> {
+        let inputs = self.inputs(job).await?;
+        if inputs.spec.target_ppm == 0 {
+            return Ok(0);
+        }
+        let data = self.data(job).await?;
+        let compute = self.node.config.compute()?;
+        let measured = tokio::task::spawn_blocking(move || {
+            let mut engine = compute.open(&inputs.graph, &inputs.spec)?;
+            engine.set_weights(&weights)?;
+            evaluate(engine.as_mut(), &data, TARGET_SAMPLES)
+        });
+        Ok(measured.await??.accuracy_ppm())
     }
 
     /// A worker's delta: our own from the folder, another's over a direct stream, or from whoever has its blocks.

@@ -42,6 +42,10 @@ pub(in crate::cli) struct Post {
     /// [default: the budget divided by the rounds]
     #[arg(long, value_parser = tx::amount, default_value = "0")]
     round_price: u64,
+    /// The metric at which training ends early, as 97% or 97.5%: measured by the workers on the first samples of the
+    /// training data, at most 1000; rounds that are not trained are not paid
+    #[arg(long, value_parser = target)]
+    target: Option<u32>,
     /// A name for people
     #[arg(long, default_value = "")]
     name: String,
@@ -113,7 +117,7 @@ pub(in crate::cli) struct Post {
     #[arg(long, default_value_t = 0)]
     gpus: u32,
     /// Memory of each GPU, MiB
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, requires = "gpus")]
     gpu_memory_mib: u32,
     /// Subnet tag
     #[arg(long, default_value = "")]
@@ -242,6 +246,7 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         delta_share_ppm: post.compression,
         program_root: Vec::new(),
         round_price: post.round_price,
+        target_ppm: post.target.unwrap_or(0),
     };
     if spec.verification() == VerificationClass::Exact {
         let task = spec.task.clone().unwrap_or_default();
@@ -279,23 +284,28 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
 
 /// Parts per million of a delta that are sent; 0 where it is sent whole.
 fn delta_share(text: &str) -> Result<u32, String> {
-    let share = || {
-        let (whole, fraction) = text
-            .strip_suffix('%')?
-            .split_once('.')
-            .unwrap_or((text.strip_suffix('%')?, ""));
-        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || fraction.len() > 4 || !digits(whole) || !digits(fraction) {
-            return None;
-        }
-        let ppm = format!("{whole}{fraction:0<4}").parse().ok()?;
-        (1..=1_000_000).contains(&ppm).then_some(ppm)
-    };
     match text {
         "none" => Ok(0),
         "int8" => Ok(1_000_000),
-        _ => share().ok_or_else(|| "none, int8, or a share between 0.0001% and 100%".into()),
+        _ => share(text).ok_or_else(|| "none, int8, or a share between 0.0001% and 100%".into()),
     }
+}
+
+/// Parts per million at which training ends.
+fn target(text: &str) -> Result<u32, String> {
+    share(text).ok_or_else(|| "a share between 0.0001% and 100%".into())
+}
+
+/// A share such as `0.25%`, in parts per million: more than nothing, at most the whole.
+fn share(text: &str) -> Option<u32> {
+    let text = text.strip_suffix('%')?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || fraction.len() > 4 || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let ppm = format!("{whole}{fraction:0<4}").parse().ok()?;
+    (1..=1_000_000).contains(&ppm).then_some(ppm)
 }
 
 fn manifest(global: &Global, cid: &str, split: Split) -> Result<Manifest> {

@@ -78,6 +78,7 @@ fn spec(world: &mut World) -> JobSpec {
     requirements.min_reputation = if random.percent(10) { 50 } else { 0 };
     spec.rounds = random.within(0, 3);
     spec.partial_share_bp = random.within(0, 10_000);
+    spec.target_ppm = if random.percent(30) { 700_000 } else { 0 };
     if random.percent(40) {
         spec.round_price = random.below(200 * TRAIN);
     }
@@ -179,6 +180,10 @@ pub(super) fn vote(world: &mut World) -> Option<(&'static str, MsgRoundResult)> 
     exists(world, &job)?;
     let worker = a_worker(world, &job, |round, who| round.votes.iter().any(|v| v.worker == who))?;
     let mut message = vote_msg(&world.chain, worker, job.id);
+    let target = world.chain.job(job.id).spec.map_or(0, |spec| spec.target_ppm);
+    if target > 0 || world.random.percent(2) {
+        message.score_ppm = world.random.within(0, 1_000_000);
+    }
     if world.random.percent(8) {
         message.end_root = root(worker);
     }

@@ -1,0 +1,101 @@
+//! Whether a worker fits a job: what the chain asks of whoever joins, and what a worker asks itself before it does.
+//!
+//! GPUs and subnet tags stand in the worker's capability record, which it sends along; the registry has the record's hash, so
+//! that a record made for the occasion does not match.
+
+use trainyard_proto::{
+    address::Address,
+    capability,
+    job::{Job, JobSpec, Requirements},
+    overlay::CapabilityRecord,
+    prost::Message,
+    registry::{Node, Role},
+};
+
+use super::JobError;
+use crate::{error::Error, registry, state::State};
+
+/// Refuses a worker that may not take a place in an open job.
+pub(super) fn check(
+    state: &mut State<'_>,
+    job: &Job,
+    spec: &JobSpec,
+    worker: Address,
+    capability: &[u8],
+) -> Result<(), Error> {
+    let node = registry::node_with_role(state, &worker, Role::Worker)?;
+    if job.workers.iter().any(|w| w.address == node.owner) {
+        return Err(JobError::Joined { job: job.id, worker }.into());
+    }
+    let max = spec.requirements.as_ref().map_or(0, |r| r.max_workers);
+    if job.workers.len() as u64 >= u64::from(max) {
+        return Err(JobError::Full { job: job.id, max }.into());
+    }
+    match misfit(job, spec, &node, capability) {
+        Some(reason) => Err(JobError::Unfit {
+            job: job.id,
+            worker,
+            reason,
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
+
+/// Why a node does not fit a job that has room; `None` where it does. `capability` is its encoded capability record.
+#[must_use]
+pub fn misfit(job: &Job, spec: &JobSpec, node: &Node, capability: &[u8]) -> Option<String> {
+    let requirements = spec.requirements.clone().unwrap_or_default();
+    if node.reputation < requirements.min_reputation {
+        let (has, needs) = (node.reputation, requirements.min_reputation);
+        return Some(format!("its reputation is {has}, the job asks for at least {needs}"));
+    }
+    if !node.classes.contains(&spec.verification) {
+        return Some(format!("it does not offer {}", spec.verification().as_str_name()));
+    }
+    if job.client == node.owner || job.client == node.operator {
+        return Some("a client does not work for itself".into());
+    }
+    if needs_record(&requirements) {
+        record_misfit(&requirements, node, capability)
+    } else {
+        None
+    }
+}
+
+/// Whether a job asks for something that only a capability record tells.
+#[must_use]
+pub fn needs_record(requirements: &Requirements) -> bool {
+    requirements.gpus > 0 || !requirements.subnet.is_empty()
+}
+
+fn record_misfit(requirements: &Requirements, node: &Node, capability: &[u8]) -> Option<String> {
+    if capability.is_empty() {
+        return Some("it sends no capability record, and the job asks for GPUs or a subnet tag".into());
+    }
+    let found = capability::hash(capability);
+    if node.capability_hash != found {
+        let (found, expected) = (hex::encode(found), hex::encode(&node.capability_hash));
+        return Some(format!(
+            "its capability record has the hash {found}, the registry has {expected}"
+        ));
+    }
+    let Ok(record) = CapabilityRecord::decode(capability) else {
+        return Some("its capability record does not decode".into());
+    };
+    let (needs, memory) = (requirements.gpus, requirements.gpu_memory_mib);
+    let fit = record.gpus.iter().filter(|g| g.memory_mib >= memory.into()).count();
+    if (fit as u64) < needs.into() {
+        return Some(format!(
+            "it has {fit} GPUs with at least {memory} MiB, the job asks for {needs}"
+        ));
+    }
+    if !requirements.subnet.is_empty() && !record.subnets.contains(&requirements.subnet) {
+        let tags: String = format!("{:?}", record.subnets).chars().take(200).collect();
+        return Some(format!(
+            "its subnet tags are {tags}, the job's is {:?}",
+            requirements.subnet
+        ));
+    }
+    None
+}
