@@ -18,6 +18,12 @@ pub fn is_member(job: &Job, account: &str) -> bool {
         || job.evaluators.iter().any(|e| e.address == account)
 }
 
+/// Under which key a worker serves the weights with a root, by direct stream to its job's members.
+#[must_use]
+pub fn state_key(job: u64, root: &[u8]) -> String {
+    format!("state/{job}/{}", hex::encode(root))
+}
+
 /// The registered node with a peer id.
 ///
 /// # Errors

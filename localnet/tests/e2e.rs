@@ -230,6 +230,36 @@ async fn a_job_settles_one_is_cancelled_and_one_expires() -> Result<()> {
     assert_eq!(fetched["signed_by"].as_array().map(Vec::len), Some(2));
     assert_eq!(tensors(&out)?, 4);
 
+    // The next job starts from that model, and ends with its first round, for its target is reached.
+    let more = [
+        "--start-job",
+        "3",
+        "--rounds",
+        "4",
+        "--target",
+        "10%",
+        "--local-steps",
+        "30",
+        "--batch-size",
+        "32",
+        "--lr",
+        "0.1",
+    ];
+    let watched = alice.post(&network, "chained", 4, &more).await?;
+    let chained = network
+        .job_until(4, "the chained job to settle", LIMIT, settled)
+        .await?;
+    drop(watched);
+    let (spec, artifact) = (chained.spec.clone(), job.artifact.clone());
+    assert_eq!(spec.map(|s| s.start_cid), artifact.map(|a| a.model_cid));
+    ensure!(
+        chained.completed == 1 && chained.ended.contains("the target of 100000 ppm is reached"),
+        "{} rounds: {}",
+        chained.completed,
+        chained.ended
+    );
+    assert_eq!(paid(&chained, &client, "refund"), 750 * train);
+
     // The workers hold the training data now: its client need not serve it any longer.
     let args = [
         "data",

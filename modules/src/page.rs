@@ -17,6 +17,9 @@ pub const MAX_LIMIT: usize = 1000;
 /// Most entries looked at for one page, however few of them match.
 const MAX_SCAN: usize = 20_000;
 
+/// Entries read at once.
+const CHUNK: usize = 100;
+
 /// The entries of `map` that `pick` keeps, a page at a time, in key order.
 ///
 /// # Errors
@@ -25,9 +28,14 @@ pub fn map<K: Key + Clone, V: Message + Default, T>(
     state: &mut State<'_>,
     map: &Map<K, V>,
     request: Option<&PageRequest>,
-    pick: impl FnMut(&K, V) -> Option<T>,
+    mut pick: impl FnMut(&K, V) -> Option<T>,
 ) -> Result<(Vec<T>, Option<PageResponse>), Error> {
-    page(request, pick, |start, limit| map.from(state, start, limit))
+    page(
+        state,
+        request,
+        |_, key, value| Ok(pick(key, value)),
+        |state, start| map.from(state, start, CHUNK + 1),
+    )
 }
 
 /// The entries of `map` under `part`, the first of its keys' parts, that `pick` keeps, a page at a time, in key order.
@@ -39,18 +47,34 @@ pub fn under<P: Key, K: Key, V: Message + Default, T>(
     map: &Map<K, V>,
     part: &P,
     request: Option<&PageRequest>,
-    pick: impl FnMut(&K, V) -> Option<T>,
+    mut pick: impl FnMut(&K, V) -> Option<T>,
 ) -> Result<(Vec<T>, Option<PageResponse>), Error> {
-    page(request, pick, |start, limit| match start {
-        Some(start) => map.under_from(state, part, start, limit),
-        None => map.under(state, part, limit),
+    load(state, map, part, request, |_, key, value| Ok(pick(key, value)))
+}
+
+/// As [`under`], for an index: `pick` reads what an entry stands for.
+///
+/// # Errors
+/// As [`map`], and those of `pick`.
+pub fn load<P: Key, K: Key, V: Message + Default, T>(
+    state: &mut State<'_>,
+    map: &Map<K, V>,
+    part: &P,
+    request: Option<&PageRequest>,
+    pick: impl FnMut(&mut State<'_>, &K, V) -> Result<Option<T>, Error>,
+) -> Result<(Vec<T>, Option<PageResponse>), Error> {
+    page(state, request, pick, |state, start| match start {
+        Some(start) => map.under_from(state, part, start, CHUNK + 1),
+        None => map.under(state, part, CHUNK + 1),
     })
 }
 
+/// `read` gives the entries from a key on, [`CHUNK`] and the one after them.
 fn page<K: Key, V, T>(
+    state: &mut State<'_>,
     request: Option<&PageRequest>,
-    mut pick: impl FnMut(&K, V) -> Option<T>,
-    read: impl FnOnce(Option<&K>, usize) -> Result<Vec<(K, V)>, Error>,
+    mut pick: impl FnMut(&mut State<'_>, &K, V) -> Result<Option<T>, Error>,
+    mut read: impl FnMut(&mut State<'_>, Option<&K>) -> Result<Vec<(K, V)>, Error>,
 ) -> Result<(Vec<T>, Option<PageResponse>), Error> {
     let request = request.cloned().unwrap_or_default();
     if request.reverse {
@@ -61,7 +85,7 @@ fn page<K: Key, V, T>(
         limit => limit.min(MAX_LIMIT),
     };
     let mut skip = request.offset;
-    let start = if request.key.is_empty() {
+    let mut start = if request.key.is_empty() {
         None
     } else {
         let mut rest = request.key.as_slice();
@@ -70,19 +94,34 @@ fn page<K: Key, V, T>(
             .ok_or_else(|| SdkError::InvalidRequest("pagination key is not one that a page ended with".into()))?;
         Some(start)
     };
-    let found = read(start.as_ref(), MAX_SCAN + 1)?;
-    let mut out = Vec::new();
+    let (mut out, mut seen) = (Vec::new(), 0);
     let mut next_key = Vec::new();
-    for (seen, (key, value)) in found.into_iter().enumerate() {
-        if out.len() == limit || seen == MAX_SCAN {
-            key.write(&mut next_key);
-            break;
-        }
-        let Some(item) = pick(&key, value) else { continue };
-        if skip > 0 {
-            skip -= 1;
+    'pages: loop {
+        let mut found = read(state, start.as_ref())?;
+        start = if found.len() > CHUNK {
+            found.pop().map(|(key, _)| key)
         } else {
-            out.push(item);
+            None
+        };
+        for (key, value) in found {
+            if out.len() == limit || seen == MAX_SCAN {
+                key.write(&mut next_key);
+                break 'pages;
+            }
+            seen += 1;
+            let Some(item) = pick(state, &key, value)? else {
+                continue;
+            };
+            if skip > 0 {
+                skip -= 1;
+            } else {
+                out.push(item);
+            }
+        }
+        let Some(next) = &start else { break };
+        if out.len() == limit || seen == MAX_SCAN {
+            next.write(&mut next_key);
+            break;
         }
     }
     Ok((out, Some(PageResponse { next_key, total: 0 })))

@@ -127,7 +127,8 @@ fn check_same_tensors(expected: &Weights, found: &Weights) -> Result<()> {
     Ok(())
 }
 
-/// Who may have a job's data: the client's provider, dialled at the addresses in the spec, and the other workers.
+/// Who may have a job's data: the client's provider, dialled at the addresses in the spec, the other workers, and the members
+/// of the job that it starts from.
 pub async fn providers(overlay: &Overlay, chain: &Chain, job: &Job) -> Vec<PeerId> {
     let mut peers = Vec::new();
     let provider = job.spec.as_ref().and_then(|s| s.provider.clone()).unwrap_or_default();
@@ -137,13 +138,26 @@ pub async fn providers(overlay: &Overlay, chain: &Chain, job: &Job) -> Vec<PeerI
         connect(overlay, peer, &provider.addresses).await;
         peers.push(peer);
     }
-    for worker in &job.workers {
-        if worker.address == chain.address().to_string() {
+    let mut holders: Vec<String> = job.workers.iter().map(|w| w.address.clone()).collect();
+    let start = job.spec.as_ref().map_or(0, |s| s.start_job);
+    if start > 0 {
+        match chain.job(start).await {
+            // The evaluators of the job it starts from have pinned the weights.
+            Ok(from) => {
+                holders.extend(from.evaluators.into_iter().map(|e| e.address));
+                holders.extend(from.workers.into_iter().map(|w| w.address));
+            }
+            Err(e) => tracing::debug!(job = start, error = %e, "the job to start from is unknown"),
+        }
+    }
+    for holder in holders {
+        if holder == chain.address().to_string() {
             continue;
         }
-        match chain.peer_of(&worker.address).await {
-            Ok(peer) => peers.push(peer),
-            Err(e) => tracing::debug!(worker = worker.address, error = %e, "a worker's peer id is unknown"),
+        match chain.peer_of(&holder).await {
+            Ok(peer) if !peers.contains(&peer) => peers.push(peer),
+            Ok(_) => {}
+            Err(e) => tracing::debug!(holder, error = %e, "a peer id is unknown"),
         }
     }
     peers

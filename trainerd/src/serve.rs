@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
+pub use trainyard_client::members::state_key;
 use trainyard_overlay::{Body, Membership, PeerId, StreamBody, StreamHandler};
 
 use crate::{chain::Chain, files::JobFiles};
@@ -30,11 +31,6 @@ pub fn delta_key(job: u64, round: u32) -> String {
 /// Key of what opens a worker's trace.
 pub fn trace_key(job: u64, round: u32) -> String {
     format!("trace/{job}/{round}")
-}
-
-/// Key of the weights with a root.
-pub fn state_key(job: u64, root: &[u8]) -> String {
-    format!("state/{job}/{}", hex::encode(root))
 }
 
 fn parse(key: &str) -> Option<(u64, Wanted)> {

@@ -138,8 +138,17 @@ pub(super) enum Registry {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Job {
-    /// All jobs
+    /// All jobs, or those of a state, a client or a member, or those that an account can take
     List {
+        /// Only those in a state: open, training, submitted, evaluating, revealing, settled, cancelled or failed
+        #[arg(long, value_parser = job_state)]
+        state: Option<job::JobState>,
+        /// The open ones, each with the reason why this worker may not take it: an address or a key's name
+        #[arg(long, conflicts_with_all = ["state", "client", "member"])]
+        takeable_by: Option<String>,
+        /// That worker's encoded capability record, hex, for jobs that ask for GPUs or a subnet tag
+        #[arg(long, requires = "takeable_by", default_value = "", value_parser = hex_bytes)]
+        capability: HexBytes,
         /// Only those of a client: an address or a key's name
         #[arg(long)]
         client: Option<String>,
@@ -258,6 +267,19 @@ fn original_names(answer: Value) -> Value {
     }
 }
 
+/// Bytes in hex.
+#[derive(Clone, Debug)]
+pub(super) struct HexBytes(Vec<u8>);
+
+fn hex_bytes(text: &str) -> Result<HexBytes, String> {
+    hex::decode(text).map(HexBytes).map_err(|e| e.to_string())
+}
+
+fn job_state(text: &str) -> Result<job::JobState, String> {
+    job::JobState::from_str_name(&format!("JOB_STATE_{}", text.to_uppercase()))
+        .ok_or_else(|| format!("{text:?} is no state of a job"))
+}
+
 struct Ask<'a> {
     global: &'a Global,
     client: Client,
@@ -324,12 +346,31 @@ impl Ask<'_> {
 
     async fn job(&self, command: Job) -> Result<()> {
         match command {
-            Job::List { client, member, page } => {
+            Job::List {
+                takeable_by: Some(worker),
+                capability,
+                page,
+                ..
+            } => {
+                let request = job::QueryOpenJobsForRequest {
+                    worker: self.global.account(&worker)?.to_string(),
+                    capability: capability.0,
+                    pagination: page.request(),
+                };
+                self.show::<_, job::QueryOpenJobsForResponse>(request).await
+            }
+            Job::List {
+                state,
+                client,
+                member,
+                page,
+                ..
+            } => {
                 let request = job::QueryJobsRequest {
                     client: self.optional_account(client.as_deref())?,
                     member: self.optional_account(member.as_deref())?,
+                    state: state.unwrap_or_default().into(),
                     pagination: page.request(),
-                    ..Default::default()
                 };
                 self.show::<_, job::QueryJobsResponse>(request).await
             }

@@ -117,6 +117,7 @@ fn the_app_hash_over_every_message() {
         (CLIENT, any::pack(&top_up(CLIENT, 1, TRAIN))),
     ]);
     story.all(&WORKERS[1..], |_, name| any::pack(&join(name, 1)));
+    story.block(vec![(CLIENT, any::pack(&repost(CLIENT, 2, TRAIN)))]);
     let keys = WORKERS.map(address);
     story.block(vec![(CLIENT, any::pack(&grant(1, DataSplit::Train, &keys)))]);
     for _ in 0..2 {
@@ -248,6 +249,9 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("job::SPECS", job::SPECS.raw_key(&1)),
         ("job::ROUNDS", job::ROUNDS.raw_key(&(1, 2))),
         ("job::GRANTS", job::GRANTS.raw_key(&(1, 2, a))),
+        ("job::BY_STATE", job::BY_STATE.raw_key(&(1, 2))),
+        ("job::BY_CLIENT", job::BY_CLIENT.raw_key(&(a, 2))),
+        ("job::BY_MEMBER", job::BY_MEMBER.raw_key(&(a, 2))),
         ("job::DEADLINES", job::DEADLINES.raw_key(&(7, 1))),
         ("job::COMMIT_LOG", job::COMMIT_LOG.raw_key(&1)),
         ("job::MODEL_LOG", job::MODEL_LOG.raw_key(&1)),

@@ -5,6 +5,8 @@
 //! | `support.rs` | a yard with a client, workers and evaluators; the messages of a job's life |
 //! | `job_life.rs` | how jobs end, and who is paid what |
 //! | `job_matching.rs` | who fits a job, by its capability record |
+//! | `job_lineage.rs` | jobs that start from others or repeat them |
+//! | `job_lists.rs` | lists of jobs, page by page |
 //! | `job_money.rs` | what rounds cost, what a top-up buys |
 //! | `job_evaluators.rs` | evaluators that are replaced or slashed |
 //! | `job_scores.rs` | who judges, whose score counts; checkpoints |
@@ -28,6 +30,8 @@ mod gov;
 mod grants;
 mod job_evaluators;
 mod job_life;
+mod job_lineage;
+mod job_lists;
 mod job_matching;
 mod job_money;
 mod job_scores;

@@ -9,8 +9,8 @@ use trainyard_proto::{
     attest, coin,
     job::{
         Artifact, DataRef, DataSplit, Deadlines, Job, JobSpec, JobState, KeyGrant, MsgCancelJob, MsgCommitEvaluation,
-        MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob, MsgRevealEvaluation, MsgRoundResult,
-        MsgSubmitResult, MsgTopUpJob, Optimizer, Paradigm, Provider, Requirements, RoundPhase, Task,
+        MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob, MsgRepostJob, MsgRevealEvaluation,
+        MsgRoundResult, MsgSubmitResult, MsgTopUpJob, Optimizer, Paradigm, Provider, Requirements, RoundPhase, Task,
     },
     registry::{MsgRegister, Role, VerificationClass},
 };
@@ -135,6 +135,7 @@ pub(crate) fn spec() -> JobSpec {
         program_root: Vec::new(),
         round_price: 0,
         target_ppm: 0,
+        start_job: 0,
     }
 }
 
@@ -182,6 +183,15 @@ pub(crate) fn top_up(client: &str, job_id: u64, amount: u64) -> MsgTopUpJob {
         client: address(client).to_string(),
         job_id,
         amount: Some(coin::utrain(amount)),
+    }
+}
+
+pub(crate) fn repost(client: &str, job_id: u64, budget: u64) -> MsgRepostJob {
+    MsgRepostJob {
+        client: address(client).to_string(),
+        job_id,
+        budget: Some(coin::utrain(budget)),
+        ..MsgRepostJob::default()
     }
 }
 

@@ -52,6 +52,15 @@ fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>
         job.completed, spec.rounds, show(cost), show(workers), show(evaluators), requirements.evaluators,
         show(job.posting_fee)
     ));
+    if spec.start_job > 0 {
+        lines.push(format!("It starts from the result of job {}.", spec.start_job));
+    }
+    if job.repost_of > 0 {
+        lines.push(format!("It repeats job {}.", job.repost_of));
+    }
+    if job.reposted_as > 0 {
+        lines.push(format!("It was posted again as job {}.", job.reposted_as));
+    }
     if spec.target_ppm > 0 {
         lines.push(format!(
             "Training ends early when the merged model reaches {} ppm on the first {} samples of the training data: the lower median of what the workers measure who state the agreed root.",

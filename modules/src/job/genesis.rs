@@ -8,6 +8,7 @@ use trainyard_proto::{
 
 use super::{
     COMMIT_LOG, DEADLINES, GRANTS, JOBS, LAST_ID, LOG_COMMITS, LOG_MODELS, LOG_UNITS, MODEL_LOG, PARAMS, ROUNDS, SPECS,
+    index::put,
 };
 use crate::{
     error::{Error, SdkError},
@@ -149,7 +150,7 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
         if !over(&job) {
             DEADLINES.set(state, &(job.deadline, job.id), &true)?;
         }
-        JOBS.set(state, &job.id, &job)?;
+        put(state, &job)?;
     }
     for round in &genesis.rounds {
         ROUNDS.set(state, &(round.job_id, round.round), round)?;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use trainyard_proto::job::{Artifact, Job, JobState, Round, RoundPhase, WorkerState};
 
 use super::{
-    DEADLINES, JOBS, PARAMS, ROUNDS, active, evaluators, evaluators::serving, event, money, round, settle, spec,
+    DEADLINES, PARAMS, ROUNDS, active, evaluators, evaluators::serving, event, index::put, money, round, settle, spec,
 };
 use crate::{
     context::{Ctx, beacon},
@@ -46,7 +46,7 @@ pub fn end_block(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
     for ((_, id), _) in DEADLINES.before(ctx.state, &(ctx.block.height + 1), MAX_DUE)? {
         let mut job = super::job(ctx.state, id)?;
         expire(ctx, &mut job)?;
-        JOBS.set(ctx.state, &id, &job)?;
+        put(ctx.state, &job)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! | `job/round/{id}{round}` | [`Round`]: commits, merged roots, submissions |
 //! | `job/grant/{id}{split}{recipient}` | a data key sealed to its recipient |
 //! | `job/deadline/{height}{id}` | jobs whose deadline is at a height: nothing waits for somebody to poke the chain |
+//! | `job/by_state/{state}{id}`, `job/by_client/{client}{id}`, `job/by_member/{member}{id}` | lists of jobs (`index.rs`) |
 //! | `job/commits/{n}`, `job/models/{n}` | leaves of the epoch's checkpoint, taken by `pouw` |
 //! | `job/next_id`, `job/params` | |
 //!
@@ -15,6 +16,7 @@
 //! | `PostJob` | anyone | – | `msgs_client.rs` |
 //! | `CancelJob` | its client | open | `msgs_client.rs` |
 //! | `TopUpJob` | its client | open, training | `money.rs` |
+//! | `RepostJob` | its client | failed, cancelled | `lineage.rs` |
 //! | `GrantKeys` | its client | training (train key), submitted (test key) | `msgs_client.rs` |
 //! | `JoinJob`, `LeaveJob` | a registered worker | open; training (leave) | `msgs_worker.rs` |
 //! | `CommitTrace`, `RoundResult`, `SubmitResult` | an active worker of the job | training | `msgs_worker.rs` |
@@ -28,7 +30,9 @@
 mod evaluators;
 mod explain;
 mod genesis;
+mod index;
 mod lifecycle;
+mod lineage;
 mod matching;
 mod money;
 mod msgs_client;
@@ -40,9 +44,10 @@ mod spec;
 
 pub use explain::query_explain;
 pub use genesis::{Genesis, default_params, export, init};
+pub use index::{BY_CLIENT, BY_MEMBER, BY_STATE};
 pub use lifecycle::end_block;
 pub use matching::{misfit, needs_record};
-pub use queries::{query_grant, query_job, query_jobs, query_params, query_round};
+pub use queries::{query_grant, query_job, query_jobs, query_open_jobs_for, query_params, query_round};
 pub use spec::{check_spec, parse_task};
 use trainyard_exact::task::TaskError;
 use trainyard_proto::{
@@ -146,6 +151,8 @@ pub enum JobError {
     Mismatch { job: u64, evaluator: Address },
     #[error("the signature of {evaluator} over its attestation of job {job} is not valid")]
     Signature { job: u64, evaluator: Address },
+    #[error("job {job} was posted again as job {new} already")]
+    Reposted { job: u64, new: u64 },
     #[error("{recipient} is no {role} of job {job}; a key is granted only to those")]
     Recipient {
         job: u64,
@@ -173,6 +180,7 @@ coded!(JobError, "job", |error| match error {
     JobError::Signature { .. } => 17,
     JobError::Recipient { .. } => 18,
     JobError::RevealedTwice { .. } => 19,
+    JobError::Reposted { .. } => 20,
 });
 
 /// A state as people read it.
@@ -257,7 +265,8 @@ fn pots(params: &Params, budget: u64) -> Result<(u64, u64), Error> {
     Ok((workers, evaluators))
 }
 
-/// The escrow holds the budgets and stakes of unfinished jobs, no more and no less; every unfinished job has one deadline.
+/// The escrow holds the budgets and stakes of unfinished jobs, no more and no less; every unfinished job has one deadline; the lists
+/// agree with the jobs.
 ///
 /// # Errors
 /// The sums, when they differ; or the store failed.
@@ -291,6 +300,7 @@ pub fn invariant(state: &mut State<'_>) -> Result<(), Error> {
         )));
     }
     deadlines.sort_unstable();
+    index::invariant(state)?;
     let queued: Vec<_> = DEADLINES.all(state)?.into_iter().map(|(key, _)| key).collect();
     if queued != deadlines {
         return Err(Error::fatal(format!(

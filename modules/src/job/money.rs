@@ -11,7 +11,9 @@ use trainyard_proto::{
     job::{JobSpec, JobState, MsgTopUpJob, MsgTopUpJobResponse, Params, RoundPhase},
 };
 
-use super::{JOBS, JobError, PARAMS, event, job, msgs_client::check_client, phase_name, portion, pots, state_name};
+use super::{
+    JobError, PARAMS, event, index::put, job, msgs_client::check_client, phase_name, portion, pots, state_name,
+};
 use crate::{
     bank::{self, transfer},
     context::{Ctx, Handler},
@@ -96,7 +98,7 @@ impl Handler for MsgTopUpJob {
                 .with("amount", format!("{amount}{DENOM}"))
                 .with("budget", format!("{}{DENOM}", job.budget)),
         );
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgTopUpJobResponse { budget: job.budget })
     }
 }

@@ -4,15 +4,17 @@ use trainyard_proto::{
     address::Address,
     coin::{DENOM, parse_utrain},
     job::{
-        DataSplit, Job, JobState, MsgCancelJob, MsgCancelJobResponse, MsgGrantKeys, MsgGrantKeysResponse, MsgPostJob,
-        MsgPostJobResponse, RoundPhase,
+        DataSplit, Job, JobSpec, JobState, MsgCancelJob, MsgCancelJobResponse, MsgGrantKeys, MsgGrantKeysResponse,
+        MsgPostJob, MsgPostJobResponse, RoundPhase,
     },
 };
 
 use super::{
-    GRANTS, JOBS, JobError, LAST_ID, PARAMS, SPECS, check_spec, event, job, job_in,
+    GRANTS, JobError, LAST_ID, PARAMS, SPECS, check_spec, event,
+    index::put,
+    job, job_in,
     lifecycle::{self, set_deadline},
-    money, phase_name, settle, state_name,
+    lineage, money, phase_name, settle, state_name,
 };
 use crate::{
     context::{Ctx, Handler},
@@ -49,58 +51,73 @@ impl Handler for MsgPostJob {
     }
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgPostJobResponse, Error> {
-        let client = self.signer()?;
-        let spec = self.spec.clone().unwrap_or_default();
-        let params = PARAMS.get(ctx.state)?;
-        check_spec(&spec, &params)?;
-        let budget = parse_utrain(self.budget.as_ref())?;
-        if budget < params.min_budget {
-            let (found, bound) = (
-                format!("{budget}utrain"),
-                format!("at least {}utrain", params.min_budget),
-            );
-            return Err(JobError::Bound {
-                what: "budget",
-                found,
-                bound,
-            }
-            .into());
-        }
-        if !money::covers(&spec, budget, 1) {
-            let (found, bound) = (
-                format!("{budget}utrain"),
-                format!("at least the {}utrain of one round", spec.round_price),
-            );
-            return Err(JobError::Bound {
-                what: "budget",
-                found,
-                bound,
-            }
-            .into());
-        }
-        let posting_fee = money::fund(ctx, client, budget)?;
-        let id = LAST_ID.get(ctx.state)? + 1;
-        LAST_ID.set(ctx.state, &id)?;
-        SPECS.set(ctx.state, &id, &spec)?;
-        let mut job = Job {
-            id,
-            client: client.to_string(),
-            state: JobState::Open.into(),
-            budget,
-            posted_at: ctx.block.height,
-            round_root: spec.start_root.clone(),
-            posting_fee,
-            ..Job::default()
-        };
-        set_deadline(ctx, &mut job, spec.deadlines.unwrap_or_default().open)?;
-        JOBS.set(ctx.state, &id, &job)?;
-        ctx.emit(
-            event("job_posted", id)
-                .with("client", client)
-                .with("budget", format!("{budget}{DENOM}")),
+        let (spec, budget) = (
+            self.spec.clone().unwrap_or_default(),
+            parse_utrain(self.budget.as_ref())?,
         );
-        Ok(MsgPostJobResponse { job_id: id })
+        let job_id = open(ctx, self.signer()?, spec, budget, 0)?;
+        Ok(MsgPostJobResponse { job_id })
     }
+}
+
+/// Opens a job and locks its budget; `repost_of` is the job it repeats, or 0. Returns its number.
+pub(super) fn open(
+    ctx: &mut Ctx<'_, '_>,
+    client: Address,
+    mut spec: JobSpec,
+    budget: u64,
+    repost_of: u64,
+) -> Result<u64, Error> {
+    let params = PARAMS.get(ctx.state)?;
+    check_spec(&spec, &params)?;
+    lineage::fill_start(ctx.state, &mut spec)?;
+    if budget < params.min_budget {
+        let (found, bound) = (
+            format!("{budget}utrain"),
+            format!("at least {}utrain", params.min_budget),
+        );
+        return Err(JobError::Bound {
+            what: "budget",
+            found,
+            bound,
+        }
+        .into());
+    }
+    if !money::covers(&spec, budget, 1) {
+        let (found, bound) = (
+            format!("{budget}utrain"),
+            format!("at least the {}utrain of one round", spec.round_price),
+        );
+        return Err(JobError::Bound {
+            what: "budget",
+            found,
+            bound,
+        }
+        .into());
+    }
+    let posting_fee = money::fund(ctx, client, budget)?;
+    let id = LAST_ID.get(ctx.state)? + 1;
+    LAST_ID.set(ctx.state, &id)?;
+    SPECS.set(ctx.state, &id, &spec)?;
+    let mut job = Job {
+        id,
+        client: client.to_string(),
+        state: JobState::Open.into(),
+        budget,
+        posted_at: ctx.block.height,
+        round_root: spec.start_root.clone(),
+        posting_fee,
+        repost_of,
+        ..Job::default()
+    };
+    set_deadline(ctx, &mut job, spec.deadlines.unwrap_or_default().open)?;
+    put(ctx.state, &job)?;
+    ctx.emit(
+        event("job_posted", id)
+            .with("client", client)
+            .with("budget", format!("{budget}{DENOM}")),
+    );
+    Ok(id)
 }
 
 /// The job, which must belong to `sender`.
@@ -132,7 +149,7 @@ impl Handler for MsgCancelJob {
         check_client(&found, self.signer()?)?;
         let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
         settle::cancel(ctx, &mut job, "cancelled by its client")?;
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgCancelJobResponse {})
     }
 }
@@ -222,7 +239,7 @@ impl Handler for MsgGrantKeys {
                 .with("recipients", self.grants.len()),
         );
         lifecycle::after_grant(ctx, &mut job)?;
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgGrantKeysResponse {})
     }
 }

@@ -9,7 +9,7 @@ use trainyard_proto::{
     },
 };
 
-use super::{JOBS, JobError, event, job, job_in, lifecycle, spec::check_32};
+use super::{JobError, event, index::put, job, job_in, lifecycle, spec::check_32};
 use crate::{
     auth,
     context::{Ctx, Handler},
@@ -46,7 +46,7 @@ impl Handler for MsgCommitEvaluation {
         job.evaluators[at].commitment.clone_from(&self.commitment);
         ctx.emit(event("job_evaluation_committed", job.id).with("evaluator", evaluator));
         lifecycle::after_evaluation_commit(ctx, &mut job)?;
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgCommitEvaluationResponse {})
     }
 }
@@ -135,7 +135,7 @@ impl Handler for MsgRevealEvaluation {
                 .with("score_ppm", self.score_ppm),
         );
         lifecycle::after_reveal(ctx, &mut job)?;
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgRevealEvaluationResponse {})
     }
 }

@@ -13,8 +13,8 @@ use trainyard_proto::{
 };
 
 use super::{
-    COMMIT_LOG, JOBS, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, event, job, job_in, lifecycle, matching, money,
-    phase_name, round, spec, spec::check_32, spec::check_cid, state_name,
+    COMMIT_LOG, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, event, index::put, job, job_in, lifecycle, matching,
+    money, phase_name, round, spec, spec::check_32, spec::check_cid, state_name,
 };
 use crate::{
     bank::{self, transfer},
@@ -65,7 +65,7 @@ impl Handler for MsgJoinJob {
         if job.workers.len() as u64 == u64::from(places) {
             lifecycle::start(ctx, &mut job)?;
         }
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgJoinJobResponse { stake })
     }
 }
@@ -107,7 +107,7 @@ impl Handler for MsgLeaveJob {
             }
         }
         ctx.emit(event("job_left", job.id).with("worker", worker));
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgLeaveJobResponse {})
     }
 }
@@ -226,7 +226,7 @@ impl Handler for MsgCommitTrace {
                 .with("delta_cid", &self.delta_cid),
         );
         lifecycle::after_commit(ctx, &mut job, &round)?;
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgCommitTraceResponse {})
     }
 }
@@ -286,7 +286,7 @@ impl Handler for MsgRoundResult {
                 .with("score_ppm", self.score_ppm),
         );
         lifecycle::after_vote(ctx, &mut job, round)?;
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgRoundResultResponse {})
     }
 }
@@ -331,7 +331,7 @@ impl Handler for MsgSubmitResult {
         });
         ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
         lifecycle::after_submission(ctx, &mut job, &round)?;
-        JOBS.set(ctx.state, &job.id, &job)?;
+        put(ctx.state, &job)?;
         Ok(MsgSubmitResultResponse {})
     }
 }

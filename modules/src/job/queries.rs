@@ -3,12 +3,17 @@
 use trainyard_proto::{
     address::Address,
     job::{
-        Job, JobState, QueryGrantRequest, QueryGrantResponse, QueryJobRequest, QueryJobResponse, QueryJobsRequest,
-        QueryJobsResponse, QueryParamsRequest, QueryParamsResponse, QueryRoundRequest, QueryRoundResponse,
+        JobState, OpenJob, QueryGrantRequest, QueryGrantResponse, QueryJobRequest, QueryJobResponse, QueryJobsRequest,
+        QueryJobsResponse, QueryOpenJobsForRequest, QueryOpenJobsForResponse, QueryParamsRequest, QueryParamsResponse,
+        QueryRoundRequest, QueryRoundResponse,
     },
 };
 
-use super::{GRANTS, JOBS, PARAMS, ROUNDS, SPECS};
+use super::{
+    GRANTS, JOBS, PARAMS, ROUNDS, SPECS,
+    index::{BY_CLIENT, BY_MEMBER, BY_STATE, state_key},
+    matching,
+};
 use crate::{
     error::{Error, SdkError},
     page,
@@ -30,26 +35,67 @@ pub fn query_job(state: &mut State<'_>, request: QueryJobRequest) -> Result<Quer
     Ok(QueryJobResponse { job: Some(job) })
 }
 
-/// `/trainyard.job.v1.Query/Jobs`, by state, client or member.
+fn address(text: &str) -> Result<Option<Address>, Error> {
+    Ok(if text.is_empty() { None } else { Some(text.parse()?) })
+}
+
+/// `/trainyard.job.v1.Query/Jobs`, by state, client or member: from the list of the member, else of the client, else of the
+/// state; the other filters pick from it.
 ///
 /// # Errors
-/// The page is not valid.
+/// An address or the page is not valid.
 pub fn query_jobs(state: &mut State<'_>, request: QueryJobsRequest) -> Result<QueryJobsResponse, Error> {
-    let member = |job: &Job| {
-        job.workers.iter().any(|w| w.address == request.member)
-            || job.evaluators.iter().any(|e| e.address == request.member)
+    let (wanted, page) = (request.state(), request.pagination.as_ref());
+    let (client, member) = (address(&request.client)?, address(&request.member)?);
+    let keep = |state: &mut State<'_>, id: u64| {
+        let job = query_job(state, QueryJobRequest { job_id: id })?.job;
+        Ok(job.filter(|job| {
+            (wanted == JobState::Unspecified || job.state() == wanted)
+                && (request.client.is_empty() || job.client == request.client)
+        }))
     };
-    let wanted = request.state();
-    let (mut jobs, pagination) = page::map(state, &JOBS, request.pagination.as_ref(), |_, job| {
-        let keep = (wanted == JobState::Unspecified || job.state() == wanted)
-            && (request.client.is_empty() || job.client == request.client)
-            && (request.member.is_empty() || member(&job));
-        keep.then_some(job)
-    })?;
-    for job in &mut jobs {
-        job.spec = SPECS.get(state, &job.id)?;
-    }
+    let (jobs, pagination) = if let Some(member) = member {
+        page::load(state, &BY_MEMBER, &member, page, |state, (_, id), _| keep(state, *id))?
+    } else if let Some(client) = client {
+        page::load(state, &BY_CLIENT, &client, page, |state, (_, id), _| keep(state, *id))?
+    } else if wanted != JobState::Unspecified {
+        page::load(state, &BY_STATE, &state_key(wanted), page, |state, (_, id), _| {
+            keep(state, *id)
+        })?
+    } else {
+        let (mut jobs, pagination) = page::map(state, &JOBS, page, |_, job| Some(job))?;
+        for job in &mut jobs {
+            job.spec = SPECS.get(state, &job.id)?;
+        }
+        (jobs, pagination)
+    };
     Ok(QueryJobsResponse { jobs, pagination })
+}
+
+/// `/trainyard.job.v1.Query/OpenJobsFor`: the open jobs, each with the reason why a worker may not take it.
+///
+/// # Errors
+/// The address or the page is not valid.
+pub fn query_open_jobs_for(
+    state: &mut State<'_>,
+    request: QueryOpenJobsForRequest,
+) -> Result<QueryOpenJobsForResponse, Error> {
+    let worker: Address = request.worker.parse()?;
+    let (list, page) = (state_key(JobState::Open), request.pagination.as_ref());
+    let (jobs, pagination) = page::load(state, &BY_STATE, &list, page, |state, (_, id), _| {
+        let job = query_job(state, QueryJobRequest { job_id: *id })?
+            .job
+            .unwrap_or_default();
+        let spec = job.spec.clone().unwrap_or_default();
+        let refusal = match matching::check(state, &job, &spec, worker, &request.capability) {
+            Ok(()) => String::new(),
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => error.log,
+        };
+        let job = Some(job);
+        Ok(Some(OpenJob { job, refusal }))
+    })?;
+    Ok(QueryOpenJobsForResponse { jobs, pagination })
 }
 
 /// `/trainyard.job.v1.Query/Round`.

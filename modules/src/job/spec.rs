@@ -144,6 +144,7 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         program_root,
         round_price: _,
         target_ppm,
+        start_job,
     } = spec;
     if name.len() > 128 {
         return Err(bad("name", format!("{} bytes", name.len()), "at most 128 bytes"));
@@ -152,7 +153,22 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
     if !start_cid.is_empty() {
         check_cid("start weights' CID", start_cid)?;
     }
-    check_32("start root", start_root)?;
+    if *start_job > 0 {
+        within(
+            "start root's bytes beside a job to start from",
+            start_root.len() as u64,
+            0,
+            0,
+        )?;
+        within(
+            "start CID's bytes beside a job to start from",
+            start_cid.len() as u64,
+            0,
+            0,
+        )?;
+    } else {
+        check_32("start root", start_root)?;
+    }
     check_task(task.as_ref().ok_or_else(|| bad("task", "missing", "one"))?)?;
     check_data("training data", train.as_ref())?;
     check_data("test data", test.as_ref())?;

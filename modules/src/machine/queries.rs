@@ -144,6 +144,7 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!("/trainyard.job.v1.Query/Grant", job::query_grant),
     answer!("/trainyard.job.v1.Query/Job", job::query_job),
     answer!("/trainyard.job.v1.Query/Jobs", job::query_jobs),
+    answer!("/trainyard.job.v1.Query/OpenJobsFor", job::query_open_jobs_for),
     answer!("/trainyard.job.v1.Query/Params", job::query_params),
     answer!("/trainyard.job.v1.Query/Round", job::query_round),
     ("/trainyard.pouw.v1.Query/Beacon", |state, block, request| {

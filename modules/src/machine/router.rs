@@ -21,7 +21,7 @@ use trainyard_proto::{
     },
     job::{
         self, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
-        MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
+        MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
     },
     registry::{self, MsgLeave, MsgRegister, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
@@ -77,6 +77,7 @@ static ROUTES: &[Route] = &[
     route::<MsgPostJob>(),
     route::<MsgCancelJob>(),
     route::<MsgTopUpJob>(),
+    route::<MsgRepostJob>(),
     route::<MsgGrantKeys>(),
     route::<MsgJoinJob>(),
     route::<MsgLeaveJob>(),

@@ -1,8 +1,9 @@
-//! `trainyard job …`: post, top up, watch, show, fetch, cancel, explain.
+//! `trainyard job …`: post, top up, repost, watch, show, fetch, cancel, explain.
 //!
 //! | file | what |
 //! |---|---|
 //! | `post.rs` | a spec from files and flags; the message |
+//! | `repost.rs` | a failed or cancelled job once more |
 //! | `mesh.rs` | the client's own peer on the overlay: serves model and data, listens to the job |
 //! | `watch.rs` | follows a job and grants its keys |
 //! | `fetch.rs` | downloads the artifact and checks it |
@@ -10,6 +11,7 @@
 mod fetch;
 mod mesh;
 mod post;
+mod repost;
 mod watch;
 
 use clap::Subcommand;
@@ -64,6 +66,8 @@ pub(super) enum Command {
         #[command(flatten)]
         options: TxOptions,
     },
+    /// Post a failed or cancelled job again
+    Repost(Box<repost::Repost>),
     /// Say in sentences why a job stands where it stands, or why an account was paid, dropped or not drawn
     Explain {
         /// The job's number
@@ -76,6 +80,7 @@ pub(super) enum Command {
 pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
     match command {
         Command::Post(post) => post::run(global, *post).await,
+        Command::Repost(repost) => repost::run(global, *repost).await,
         Command::Watch(watch) => watch::run(global, watch).await,
         Command::Show { job } => global.print(&job_of(&global.client()?, job).await?),
         Command::Fetch(fetch) => fetch::run(global, fetch).await,

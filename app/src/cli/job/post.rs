@@ -12,6 +12,7 @@ use trainyard_exact::{
     state_root,
 };
 use trainyard_modules::job::parse_task;
+use trainyard_overlay::Overlay;
 use trainyard_proto::{
     any, coin,
     job::{
@@ -106,6 +107,9 @@ pub(in crate::cli) struct Post {
     /// Start weights, a safetensors file [default: the model's own]
     #[arg(long, value_name = "FILE")]
     start: Option<PathBuf>,
+    /// Start from the result of a settled job, by its number
+    #[arg(long, value_name = "JOB", default_value_t = 0, conflicts_with = "start")]
+    start_job: u64,
     /// How workers exchange their deltas: `none` (whole, as f32), `int8` (every element as an 8-bit integer), or the share
     /// of elements to send as such, like `1%` or `0.25%`
     #[arg(long, value_parser = delta_share, default_value = "none")]
@@ -150,7 +154,6 @@ pub(in crate::cli) struct Post {
 }
 
 pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
-    let home = global.home()?;
     let bytes = model::read(&post.model)?;
     let mut graph = decode(&bytes, &Limits::default()).wrap_err_with(|| post.model.display().to_string())?;
     let train = manifest(global, &post.train, Split::Train)?;
@@ -188,7 +191,11 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         name: post.name,
         model_cid,
         start_cid,
-        start_root: state_root(&graph.weights).to_vec(),
+        start_root: if post.start_job > 0 {
+            Vec::new()
+        } else {
+            state_root(&graph.weights).to_vec()
+        },
         task: Some(Task {
             loss: post.loss,
             metric: "accuracy".into(),
@@ -247,6 +254,7 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         program_root: Vec::new(),
         round_price: post.round_price,
         target_ppm: post.target.unwrap_or(0),
+        start_job: post.start_job,
     };
     if spec.verification() == VerificationClass::Exact {
         let task = spec.task.clone().unwrap_or_default();
@@ -265,18 +273,29 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
         return Ok(());
     };
     let job_id = outcome.response::<MsgPostJobResponse>(0)?.job_id;
-    if !post.watch {
+    posted(global, job_id, overlay, post.watch, &post.options).await
+}
+
+/// Tells of a job that was posted; where it is to be watched, follows it to its end.
+pub(super) async fn posted(
+    global: &Global,
+    job_id: u64,
+    overlay: Overlay,
+    watches: bool,
+    options: &tx::TxOptions,
+) -> Result<()> {
+    if !watches {
         overlay.shutdown().await;
         let job = job_of(&global.client()?, job_id).await?;
-        let fee = coin::show(job.posting_fee);
+        let home = global.home()?;
         return global.print(&json!({
             "job": job_id,
             "budget": coin::show(job.budget),
-            "posting_fee": fee,
+            "posting_fee": coin::show(job.posting_fee),
             "next": format!("trainyard job watch {job_id} --serve --from … --home {}", home.display()),
         }));
     }
-    let signer = tx::signer(global, &post.options).await?;
+    let signer = tx::signer(global, options).await?;
     watch::follow(global, job_id, Some(&overlay), Some(&signer)).await?;
     overlay.shutdown().await;
     Ok(())

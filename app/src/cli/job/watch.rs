@@ -190,6 +190,7 @@ impl Teller {
         let round = || get("round").parse::<u32>().map_or(0, |r| r + 1);
         let text = match event.kind.as_str() {
             "job_posted" => format!("posted by {}", get("client")),
+            "job_reposted" => format!("posted again as job {}", get("new_job")),
             "job_topped_up" => format!("{} more, the budget is {} now", get("amount"), get("budget")),
             "job_training_ended" => format!("training ends after {} rounds: {}", get("rounds"), get("reason")),
             "job_evaluator_dismissed" => format!("{} is out: {}", get("evaluator"), get("reason")),

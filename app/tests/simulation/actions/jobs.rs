@@ -3,7 +3,8 @@
 use trainyard_app::testing::{Chain, TRAIN, address};
 use trainyard_proto::job::{
     DataSplit, EvaluatorState, Job, JobSpec, JobState, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys,
-    MsgJoinJob, MsgLeaveJob, MsgPostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob, RoundPhase,
+    MsgJoinJob, MsgLeaveJob, MsgPostJob, MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult,
+    MsgTopUpJob, RoundPhase,
 };
 
 use crate::{
@@ -78,6 +79,10 @@ fn spec(world: &mut World) -> JobSpec {
     requirements.min_reputation = if random.percent(10) { 50 } else { 0 };
     spec.rounds = random.within(0, 3);
     spec.partial_share_bp = random.within(0, 10_000);
+    if random.percent(10) {
+        spec.start_job = 1 + random.below(30);
+        spec.start_root.clear();
+    }
     spec.target_ppm = if random.percent(30) { 700_000 } else { 0 };
     if random.percent(40) {
         spec.round_price = random.below(200 * TRAIN);
@@ -110,6 +115,22 @@ pub(super) fn cancel(world: &mut World) -> Option<(&'static str, MsgCancelJob)> 
     let job = a_job(world, |job| job.state() == JobState::Open)?;
     let client = world.one_of(&[named(&job.client)])?;
     Some((client, support::cancel(client, job.id)))
+}
+
+pub(super) fn repost(world: &mut World) -> Option<(&'static str, MsgRepostJob)> {
+    let id = 1 + world.random.below(world.view.last_job.max(1));
+    let job = world.chain.read(|state| trainyard_modules::job::JOBS.get(state, &id))?;
+    let over = matches!(job.state(), JobState::Failed | JobState::Cancelled);
+    if (!over || job.reposted_as > 0) && world.random.percent(95) {
+        return None;
+    }
+    let client = world.one_of(&[named(&job.client)])?;
+    let budget = world.amount().min(1_000 * TRAIN);
+    let mut message = support::repost(client, id, budget);
+    if world.random.percent(40) {
+        message.start_cid = support::cid("checkpoint");
+    }
+    Some((client, message))
 }
 
 pub(super) fn top_up(world: &mut World) -> Option<(&'static str, MsgTopUpJob)> {

@@ -34,7 +34,7 @@ use trainyard_proto::{
     },
     job::{
         self as work, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob,
-        MsgPostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
+        MsgPostJob, MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
     },
     registry::{self as nodes, MsgLeave, MsgRegister, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
@@ -84,6 +84,7 @@ pub(crate) static ACTIONS: &[Action] = &[
     action!(MsgPostJob, 4, jobs::post),
     action!(MsgCancelJob, 1, jobs::cancel),
     action!(MsgTopUpJob, 2, jobs::top_up),
+    action!(MsgRepostJob, 2, jobs::repost),
     action!(MsgJoinJob, 10, jobs::join),
     action!(MsgLeaveJob, 1, jobs::leave),
     action!(MsgGrantKeys, 5, jobs::grant_keys),
