@@ -78,7 +78,12 @@ fn a_failed_job_is_posted_again_once_from_its_start_or_its_last_agreed_weights()
         let id = started(&mut chain, &plain());
         commit_all(&mut chain, id, &WORKERS);
         vote_all(&mut chain, id, &WORKERS);
-        chain.skip_to(chain.job(id).deadline);
+        commit_all(&mut chain, id, &WORKERS);
+        for worker in WORKERS {
+            let mut own = vote(&chain, worker, id);
+            own.end_root = root(worker);
+            chain.ok(worker, &own);
+        }
         assert_eq!(chain.job(id).state(), JobState::Failed);
         let mut message = repost(CLIENT, id, BUDGET / 2);
         if from_checkpoint {
