@@ -8,7 +8,7 @@ use trainyard_localnet::{Network, Plan, Process, mnist, wait_for};
 use trainyard_proto::{
     address::Address,
     coin::UTRAIN_PER_TRAIN,
-    job::{Job, JobState, RoundPhase},
+    job::{Job, JobState, RoundPhase, Standing},
 };
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -327,6 +327,106 @@ async fn an_exact_job_is_trained_again_to_the_same_roots() -> Result<()> {
             let line = format!("{}  {}, 21 states", hex::encode(&commit.delta_root), commit.worker);
             ensure!(printed.contains(&line), "{line} is not in {printed}");
         }
+    }
+    ensure!(printed.contains("every root is reproduced"), "{printed}");
+    network.stop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_best_learning_rate_wins_a_contest() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut network = Network::start(Plan::small(folder.path())).await?;
+    network.start_trainers().await?;
+    let alice = Alice::prepare(&network, "both")?;
+    let more = [
+        "--paradigm",
+        "competitive",
+        "--variant",
+        "lr=0.1",
+        "--variant",
+        "lr=0.02",
+        "--variant",
+        "name=hardly any,lr=0.0000001",
+        "--floor",
+        "50%",
+        "--verification",
+        "exact",
+        "--rounds",
+        "2",
+        "--local-steps",
+        "40",
+        "--batch-size",
+        "32",
+    ];
+    let watched = alice.post(&network, "watched", 1, &more).await?;
+    let job = network.job_until(1, "the contest to settle", LIMIT, settled).await?;
+    network.check()?;
+    ensure!(watched.output().contains("3 artifacts are in"), "{}", watched.output());
+    drop(watched);
+
+    // Each worker took another variant; the one that hardly learns is below the floor, the best of the others has won.
+    let mut taken: Vec<u32> = job.workers.iter().map(|w| w.variant_index).collect();
+    taken.sort_unstable();
+    assert_eq!(taken, [0, 1, 2]);
+    let best = job
+        .workers
+        .iter()
+        .max_by_key(|w| w.score_ppm)
+        .ok_or_eyre("no workers")?;
+    ensure!(
+        best.address == job.winner && best.standing() == Standing::Won,
+        "{:?}",
+        job.workers
+    );
+    ensure!(
+        job.score_ppm == best.score_ppm && job.score_ppm > 500_000,
+        "it won with {} ppm",
+        job.score_ppm
+    );
+    let idle = job
+        .workers
+        .iter()
+        .find(|w| w.variant_index == 2)
+        .ok_or_eyre("nobody trained the last variant")?;
+    assert_eq!(idle.standing(), Standing::BelowFloor, "{} ppm", idle.score_ppm);
+    let train = UTRAIN_PER_TRAIN;
+    for worker in &job.workers {
+        let who: Address = worker.address.parse()?;
+        let won = worker.address == job.winner;
+        let (reason, amount) = if won { ("winner", 600) } else { ("compensation", 150) };
+        assert_eq!(paid(&job, &who, reason), amount * train, "{who}");
+    }
+    for evaluator in ["eval1", "eval2"] {
+        let who = network.address(evaluator)?;
+        assert_eq!(paid(&job, &who, "evaluator"), 25 * train, "{evaluator}");
+    }
+
+    // The winner's model is what the evaluators signed, and what its variant trains to.
+    let out = folder.path().join("model.safetensors");
+    let listen = format!("/ip4/{}/tcp/0", network.plan().base);
+    let out_text = out.display().to_string();
+    let bootstrap = network.bootstrap();
+    let args = [
+        "job",
+        "fetch",
+        "1",
+        "--out",
+        &out_text,
+        "--listen",
+        &listen,
+        "--bootstrap",
+        bootstrap,
+    ];
+    let fetched = network.command("alice", &args)?;
+    assert_eq!(fetched["signed_by"].as_array().map(Vec::len), Some(2));
+    assert_eq!(fetched["score_ppm"], job.score_ppm);
+    let artifact = best.artifact.clone().ok_or_eyre("the winner has no artifact")?;
+    assert_eq!(fetched["state_root"], hex::encode(&artifact.state_root));
+    let printed = network.audit("alice", 1, &["--isa", "scalar", "--threads", "2"])?;
+    for worker in &job.workers {
+        let root = &worker.artifact.clone().ok_or_eyre("an artifact is missing")?.state_root;
+        let line = format!("artifact    {}", hex::encode(root));
+        ensure!(printed.contains(&line), "{line} is not in {printed}");
     }
     ensure!(printed.contains("every root is reproduced"), "{printed}");
     network.stop()

@@ -3,6 +3,8 @@
 //! It takes the chain's records, graph and data by their CIDs, and the key of the training data where that is encrypted.
 //! Nothing that a worker says is believed: every round starts from the weights that the rounds before it gave here.
 
+mod contest;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -16,7 +18,8 @@ use trainyard_client::{
     keys::{PrivateKey, generate_mnemonic},
 };
 use trainyard_exact::{Weights, state_root, trace};
-use trainyard_overlay::{Config as OverlayConfig, Overlay, load_or_create_key};
+use trainyard_modules::job::competes;
+use trainyard_overlay::{Config as OverlayConfig, Overlay, PeerId, load_or_create_key};
 use trainyard_proto::job::{JobSpec, Round, TraceCommit};
 
 use crate::{
@@ -58,20 +61,32 @@ impl OpenedTrace {
         }
     }
 
+    /// The root that commits to states and salts.
+    ///
+    /// # Errors
+    /// A state or salt is no hash, or there is not one salt for each state.
+    pub fn root(&self, job: u64, round: u32) -> Result<[u8; 32]> {
+        Ok(trace::trace_root(
+            job,
+            round,
+            &hashes(&self.states)?,
+            &hashes(&self.salts)?,
+        )?)
+    }
+
     /// The states, if they open the trace that was committed to.
     fn states(&self, job: u64, round: u32, commit: &TraceCommit) -> Result<Vec<[u8; 32]>> {
-        let hashes = |texts: &[String]| -> Result<Vec<[u8; 32]>> {
-            let hash = |text: &String| hex::decode(text)?.try_into().map_err(|_| eyre!("{text:?} is no hash"));
-            texts.iter().map(hash).collect()
-        };
-        let states = hashes(&self.states)?;
-        let root = trace::trace_root(job, round, &states, &hashes(&self.salts)?)?;
         ensure!(
-            root.as_slice() == commit.trace_root,
+            self.root(job, round)?.as_slice() == commit.trace_root,
             "what was served does not open the trace"
         );
-        Ok(states)
+        hashes(&self.states)
     }
+}
+
+fn hashes(texts: &[String]) -> Result<Vec<[u8; 32]>> {
+    let hash = |text: &String| hex::decode(text)?.try_into().map_err(|_| eyre!("{text:?} is no hash"));
+    texts.iter().map(hash).collect()
 }
 
 /// What to audit, and how.
@@ -112,7 +127,7 @@ async fn run(chain: &Chain, overlay: &Overlay, compute: Compute, audit: Audit) -
     let mut rounds = Vec::new();
     for number in 0..=audit.round.unwrap_or(job.round).min(job.round) {
         let round = chain.round(job.id, number).await?;
-        if !round.end_root.is_empty() {
+        if round.closed_at > 0 {
             rounds.push(round);
         }
     }
@@ -123,17 +138,14 @@ async fn run(chain: &Chain, overlay: &Overlay, compute: Compute, audit: Audit) -
         job.id
     );
     let peers = providers(overlay, chain, &job).await;
-    let inputs = Inputs::fetch(overlay, &job, &peers).await?;
-    let train = inputs.spec.train.clone().ok_or_eyre("the job has no training data")?;
-    let key = match (train.encrypted, audit.vault) {
-        (false, _) => None,
-        (true, None) => bail!("the training data is encrypted: name the home that has its key with --vault"),
-        (true, Some(home)) => {
-            let key = KeyVault::open(&home).get(&train.manifest_cid)?;
-            Some(key.ok_or_else(|| eyre!("{} has no key of {}", home.display(), train.manifest_cid))?)
-        }
-    };
-    let data = Dataset::fetch(overlay, inputs.train.clone(), key.as_ref(), &peers).await?;
+    let spec = job.spec.clone().ok_or_eyre("the job has no spec")?;
+    if competes(&spec) {
+        contest::run(chain, overlay, compute, &audit, &job, &spec, &rounds).await?;
+        println!("verdict     every root is reproduced");
+        return Ok(());
+    }
+    let inputs = Inputs::fetch(overlay, &spec, &peers).await?;
+    let data = training_data(overlay, &inputs, &audit, &peers).await?;
     let engine = compute.open(&inputs.graph, &inputs.spec)?;
     println!("engine      {} with {} threads", engine.device(), compute.threads());
     println!("start root  {}", hex::encode(&inputs.spec.start_root));
@@ -165,6 +177,20 @@ async fn run(chain: &Chain, overlay: &Overlay, compute: Compute, audit: Audit) -
     }
     println!("verdict     every root is reproduced");
     Ok(())
+}
+
+/// The training data, opened with the client's key where it is encrypted.
+async fn training_data(overlay: &Overlay, inputs: &Inputs, audit: &Audit, peers: &[PeerId]) -> Result<Dataset> {
+    let train = inputs.spec.train.clone().ok_or_eyre("the job has no training data")?;
+    let key = match (train.encrypted, &audit.vault) {
+        (false, _) => None,
+        (true, None) => bail!("the training data is encrypted: name the home that has its key with --vault"),
+        (true, Some(home)) => {
+            let key = KeyVault::open(home).get(&train.manifest_cid)?;
+            Some(key.ok_or_else(|| eyre!("{} has no key of {}", home.display(), train.manifest_cid))?)
+        }
+    };
+    Dataset::fetch(overlay, inputs.train.clone(), key.as_ref(), peers).await
 }
 
 /// The states that a worker passed through, as it committed to them; it serves them when its job is over.
@@ -206,16 +232,7 @@ impl Auditor {
                 self.carried.insert(worker.clone(), error);
             }
             if let Some(states) = traces.get(worker) {
-                let differs = |at: &usize| states.get(*at) != trained.states.get(*at);
-                if let Some(at) = (0..states.len().max(trained.states.len())).find(differs) {
-                    let text = |states: &[[u8; 32]]| states.get(at).map_or("nothing".to_owned(), hex::encode);
-                    bail!(
-                        "round {number}, {worker}: segment {at} of {} ends here in {}, its trace says {}",
-                        trained.states.len() - 1,
-                        text(&trained.states),
-                        text(states)
-                    );
-                }
+                same_states(&format!("round {number}, {worker}"), &trained.states, states)?;
             }
             same(
                 &format!("round {number}, {worker}: the delta's root"),
@@ -232,6 +249,21 @@ impl Auditor {
         println!("  merged    {}", hex::encode(root));
         Ok(())
     }
+}
+
+/// Compares the states of a round, and names the first segment that ends in another one.
+fn same_states(what: &str, here: &[[u8; 32]], opened: &[[u8; 32]]) -> Result<()> {
+    let differs = |at: &usize| opened.get(*at) != here.get(*at);
+    if let Some(at) = (0..opened.len().max(here.len())).find(differs) {
+        let text = |states: &[[u8; 32]]| states.get(at).map_or("nothing".to_owned(), hex::encode);
+        bail!(
+            "{what}: segment {at} of {} ends here in {}, its trace says {}",
+            here.len() - 1,
+            text(here),
+            text(opened)
+        );
+    }
+    Ok(())
 }
 
 fn same(what: &str, here: &[u8], chain: &[u8]) -> Result<()> {

@@ -18,7 +18,7 @@ use trainyard_proto::{
     address::Address,
     any,
     job::{
-        DataSplit, Job, JobState, QueryGrantRequest, QueryGrantResponse, QueryJobRequest, QueryJobResponse,
+        self, DataSplit, Job, JobState, QueryGrantRequest, QueryGrantResponse, QueryJobRequest, QueryJobResponse,
         QueryJobsRequest, QueryJobsResponse, QueryRoundRequest, QueryRoundResponse, Round,
     },
     registry::{self, Node, QueryNodeRequest, QueryNodeResponse},
@@ -166,6 +166,13 @@ impl Chain {
         node.peer_id
             .parse()
             .map_err(|e| eyre!("the peer id of {owner} is {:?}: {e}", node.peer_id))
+    }
+
+    /// Parameters of jobs.
+    pub async fn job_params(&self) -> Result<job::Params> {
+        let request = job::QueryParamsRequest {};
+        let answer: job::QueryParamsResponse = self.ask("/trainyard.job.v1.Query/Params", &request).await?;
+        answer.params.ok_or_eyre("the node sent no parameters")
     }
 
     /// Parameters of the registry.

@@ -10,7 +10,7 @@ use trainyard_proto::{
     registry::{Role, VerificationClass},
 };
 
-use crate::engine::Compute;
+use crate::{engine::Compute, variant::OwnVariant};
 
 /// Name of the file in the home.
 pub const FILE: &str = "config.toml";
@@ -59,6 +59,9 @@ pub struct Config {
     pub price_utrain: u64,
     /// Steps between two checkpoints of a round.
     pub checkpoint_steps: u32,
+    /// What this worker brings to contests whose client lists no variants; without it, such jobs are not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<OwnVariant>,
 }
 
 impl Default for Config {
@@ -84,6 +87,7 @@ impl Default for Config {
             region: String::new(),
             price_utrain: 0,
             checkpoint_steps: 20,
+            variant: None,
         }
     }
 }

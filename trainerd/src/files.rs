@@ -5,9 +5,10 @@
 //!           state-<root>.safetensors    weights of an agreed root, the last two
 //!           delta-<round>               this worker's delta of a round, the last two
 //!           trace-<round>.json          what opens this worker's trace of a round, served when the job is over
+//!           end-<round>                 in a contest: root of the weights that a round ended with, committed to and not yet told
 //!           error-<round>.safetensors   what compressing that delta lost, to be carried on
 //!           checkpoint                  where a round stands: steps, trace so far, weights and optimizer state
-//!           evaluation.json             an evaluator's score and salt, before it is committed
+//!           evaluation.json             an evaluator's scores and salt, before they are committed
 //! ```
 //!
 //! Every file appears whole or not at all: written beside its place, synced, renamed.
@@ -75,6 +76,11 @@ impl JobFiles {
     /// The path of what opens this worker's trace of a round.
     pub fn trace(&self, round: u32) -> PathBuf {
         self.path(&format!("trace-{round}.json"))
+    }
+
+    /// The path of the root of the weights that a round of a contest ended with.
+    pub fn end(&self, round: u32) -> PathBuf {
+        self.path(&format!("end-{round}"))
     }
 
     /// The path of what compressing the delta of a round lost.

@@ -34,12 +34,13 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Fetches graph, start weights and train manifest, and checks them against the spec.
+    /// Fetches graph, start weights and train manifest, and checks them against the spec; in a contest against that of one
+    /// of its workers.
     ///
     /// # Errors
     /// What cannot be had, or does not match: a reason not to join.
-    pub async fn fetch(overlay: &Overlay, job: &Job, providers: &[PeerId]) -> Result<Self> {
-        let spec = job.spec.clone().ok_or_eyre("the job has no spec")?;
+    pub async fn fetch(overlay: &Overlay, spec: &JobSpec, providers: &[PeerId]) -> Result<Self> {
+        let spec = spec.clone();
         let limits = onnx::Limits::default();
         let bytes = overlay
             .get_bytes(cid(&spec.model_cid)?, limits.bytes, providers)

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 pub use trainyard_client::members::state_key;
+use trainyard_modules::job::competes;
 use trainyard_overlay::{Body, Membership, PeerId, StreamBody, StreamHandler};
 
 use crate::{chain::Chain, files::JobFiles};
@@ -21,6 +22,14 @@ pub struct Server {
     pub home: PathBuf,
     /// Who may ask.
     pub chain: Chain,
+}
+
+impl Server {
+    /// Whether a job's workers compete; a job that cannot be asked about is treated as such.
+    async fn competes(&self, job: u64) -> bool {
+        let spec = self.chain.job(job).await.ok().and_then(|job| job.spec);
+        spec.is_none_or(|spec| competes(&spec))
+    }
 }
 
 /// Key of a worker's delta.
@@ -66,6 +75,8 @@ impl StreamHandler for Server {
         let may = match wanted {
             // Before, an evaluator could copy what it has to find out.
             Wanted::Trace(_) => self.chain.job(job).await.is_ok_and(|job| job.closed_at > 0),
+            // Who competes shows its weights to nobody before all have committed to theirs.
+            Wanted::State(_) if self.competes(job).await => false,
             Wanted::Delta(_) | Wanted::State(_) => self.chain.may_publish(job, &peer).await.unwrap_or(false),
         };
         if !may {

@@ -521,6 +521,7 @@ fn a_score_of_another_model_does_not_count() {
         model_sha256: other.to_vec(),
         salt: root("salt"),
         signature: key("e1").sign_digest(&digest).to_vec(),
+        ..MsgRevealEvaluation::default()
     };
     let (found, expected) = (hex::encode(other), hex::encode(root("weights")));
     assert_message_refused(&mut chain, "e1", any::pack(&reveal), ("job", 14), &[&found, &expected]);

@@ -145,8 +145,8 @@ fn models_and_tasks_out_of_bounds() {
             &["label_smoothing means nothing to \"mse\""],
         ),
         (
-            |s| s.set_paradigm(Paradigm::Competitive),
-            &["PARADIGM_COMPETITIVE", "PARADIGM_FEDERATED"],
+            |s| s.set_paradigm(Paradigm::DataParallel),
+            &["PARADIGM_DATA_PARALLEL", "PARADIGM_FEDERATED or PARADIGM_COMPETITIVE"],
         ),
         (|s| s.paradigm = 99, &["PARADIGM_UNSPECIFIED", "PARADIGM_FEDERATED"]),
         (

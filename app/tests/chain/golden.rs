@@ -26,6 +26,7 @@ use trainyard_proto::{
 };
 
 use crate::{
+    contest_support::{contest, findings, hand_in, join_variant, run},
     distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
     gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
     grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
@@ -134,6 +135,26 @@ fn the_app_hash_over_every_message() {
         any::pack(&evaluation(chain, name, 1, 970_000).1)
     });
     assert_eq!(story.chain.job(1).state(), JobState::Settled);
+    // The same three in a contest.
+    story.block(vec![(CLIENT, any::pack(&post_msg(CLIENT, &contest(), BUDGET)))]);
+    let joins = WORKERS.into_iter().zip(0..);
+    story.block(
+        joins
+            .map(|(w, index)| (w, any::pack(&join_variant(w, 3, index))))
+            .collect(),
+    );
+    for _ in 0..2 {
+        story.all(&WORKERS, |chain, name| any::pack(&run(chain, name, 3)));
+    }
+    story.all(&WORKERS, |chain, name| any::pack(&hand_in(chain, name, 3)));
+    let found = [("w1", Some(500_000)), ("w2", Some(600_000)), ("w3", None)];
+    story.all(&EVALUATORS, |chain, name| {
+        any::pack(&findings(chain, name, 3, &found).0)
+    });
+    story.all(&EVALUATORS, |chain, name| {
+        any::pack(&findings(chain, name, 3, &found).1)
+    });
+    assert_eq!(story.chain.job(3).state(), JobState::Settled);
     story.block(vec![("w3", any::pack(&leave_registry("w3")))]);
     let until = story.chain.time() + 1_000;
     story.block(vec![
@@ -363,6 +384,16 @@ fn busy() -> Chain {
     for name in EVALUATORS {
         chain.ok(name, &evaluation(&chain, name, revealing, 9).0);
     }
+    let mut contest = contest();
+    contest.deadlines = long.deadlines;
+    let contested = post(&mut chain, &contest, 30 * TRAIN);
+    for (worker, index) in WORKERS.into_iter().zip(0..) {
+        chain.ok(worker, &join_variant(worker, contested, index));
+    }
+    for worker in WORKERS {
+        chain.ok(worker, &run(&chain, worker, contested));
+    }
+    chain.ok("w1", &run(&chain, "w1", contested));
     chain
 }
 

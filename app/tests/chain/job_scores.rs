@@ -273,6 +273,7 @@ fn committed(job_id: u64, round: u32, worker: &str) -> Vec<u8> {
         delta_root: root(format!("delta {worker} {round}")),
         delta_cid: cid(format!("delta {worker} {round}")),
         samples: 320,
+        ..trainyard_proto::job::MsgCommitTrace::default()
     }
     .encode_to_vec()
 }

@@ -10,6 +10,7 @@
 //! | `job_money.rs` | what rounds cost, what a top-up buys |
 //! | `job_evaluators.rs` | evaluators that are replaced or slashed |
 //! | `job_scores.rs` | who judges, whose score counts; checkpoints |
+//! | `contest.rs`, `contest_rules.rs`, `contest_support.rs` | competitive jobs: who wins, what is refused, their messages |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
 //! | `staking.rs`, `staking_moves.rs`, `slashing.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
 //! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
@@ -23,6 +24,9 @@ mod bad_messages;
 mod bad_specs;
 mod bad_transactions;
 mod codecs;
+mod contest;
+mod contest_rules;
+mod contest_support;
 mod distribution;
 mod garbage;
 mod golden;

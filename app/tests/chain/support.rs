@@ -132,10 +132,7 @@ pub(crate) fn spec() -> JobSpec {
         partial_share_bp: 5_000,
         macs_per_sample: 1_000,
         delta_share_ppm: 0,
-        program_root: Vec::new(),
-        round_price: 0,
-        target_ppm: 0,
-        start_job: 0,
+        ..JobSpec::default()
     }
 }
 
@@ -199,7 +196,7 @@ pub(crate) fn join(worker: &str, job_id: u64) -> MsgJoinJob {
     MsgJoinJob {
         worker: address(worker).to_string(),
         job_id,
-        capability: Vec::new(),
+        ..MsgJoinJob::default()
     }
 }
 
@@ -271,6 +268,7 @@ pub(crate) fn trace(chain: &Chain, worker: &str, job_id: u64) -> MsgCommitTrace 
         delta_root: root(format!("delta {worker} {}", job.round)),
         delta_cid: cid(format!("delta {worker} {}", job.round)),
         samples: 320,
+        ..MsgCommitTrace::default()
     }
 }
 
@@ -299,6 +297,7 @@ pub(crate) fn result(chain: &Chain, worker: &str, job_id: u64) -> MsgSubmitResul
             model_sha256: root("weights"),
             state_root: chain.job(job_id).round_root,
         }),
+        ..MsgSubmitResult::default()
     }
 }
 
@@ -374,6 +373,7 @@ pub(crate) fn evaluation(
             model_sha256: model,
             salt,
             signature: key(evaluator).sign_digest(&digest).to_vec(),
+            ..MsgRevealEvaluation::default()
         },
     )
 }

@@ -32,6 +32,11 @@ pub(super) fn serving(job: &Job) -> impl Iterator<Item = &EvaluatorState> {
     job.evaluators.iter().filter(|e| !e.dismissed)
 }
 
+/// Whether an evaluator has revealed what it found.
+pub(super) fn revealed(evaluator: &EvaluatorState) -> bool {
+    evaluator.attestation.is_some() || !evaluator.attestations.is_empty()
+}
+
 /// Draws evaluators by bond among those admitted, with their bonds: never one drawn before, the client, a worker of the job,
 /// or a node of one operator with the client or a worker.
 pub(super) fn draw(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<(Address, u64)>, Error> {
@@ -137,7 +142,7 @@ pub(super) fn commits_due(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Er
 
 /// The time to reveal is over.
 pub(super) fn reveals_due(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
-    let missing = dismiss(ctx, job, "no score revealed in time", |e| e.attestation.is_none())?;
+    let missing = dismiss(ctx, job, "no score revealed in time", |e| !revealed(e))?;
     if serving(job).next().is_none() && replace(ctx, job, missing)? > 0 {
         return ask_evaluators(ctx, job);
     }
@@ -171,7 +176,7 @@ pub(super) fn judge(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<Option<u32>,
 }
 
 /// Whether the scores inside are enough to hold the others for wrong.
-fn is_clear(scores: &[(u32, u64)], inside: impl Fn(u32) -> bool) -> bool {
+pub(super) fn is_clear(scores: &[(u32, u64)], inside: impl Fn(u32) -> bool) -> bool {
     let weight = |scores: &mut dyn Iterator<Item = &(u32, u64)>| scores.map(|(_, w)| u128::from(*w)).sum::<u128>();
     let heads = scores.iter().filter(|(score, _)| inside(*score)).count();
     let backed = weight(&mut scores.iter().filter(|(score, _)| inside(*score)));
@@ -179,7 +184,7 @@ fn is_clear(scores: &[(u32, u64)], inside: impl Fn(u32) -> bool) -> bool {
 }
 
 /// The least score at which half of the weight is reached.
-fn weighted_median(scores: &mut [(u32, u64)]) -> Option<u32> {
+pub(super) fn weighted_median(scores: &mut [(u32, u64)]) -> Option<u32> {
     scores.sort_unstable();
     let total: u128 = scores.iter().map(|(_, weight)| u128::from(*weight)).sum();
     let mut sum = 0;

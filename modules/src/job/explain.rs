@@ -8,8 +8,8 @@ use trainyard_proto::{
 };
 
 use super::{
-    PARAMS, TARGET_SAMPLES, job, misfit, money, needs_record, phase_name, portion, pots, spec, spec::tolerance_ppm,
-    state_name,
+    PARAMS, TARGET_SAMPLES, competes, explain_contest, job, misfit, money, needs_record, phase_name, portion, pots,
+    spec, spec::tolerance_ppm, state_name,
 };
 use crate::{
     error::Error,
@@ -47,9 +47,12 @@ fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>
     let rounds = if over { job.completed } else { spec.rounds };
     let cost = money::cost(spec, job.budget, rounds)?;
     let (workers, evaluators) = pots(params, cost)?;
+    if competes(spec) {
+        lines.extend(explain_contest::job_lines(job, spec, workers));
+    }
     lines.push(format!(
-        "{} of {} rounds are completed; {rounds} cost {}. That splits into {} for the workers by samples, {} for {} evaluators, the rest for the treasury; what of the budget is not spent returns to the client. A posting fee of {} went to the validators.",
-        job.completed, spec.rounds, show(cost), show(workers), show(evaluators), requirements.evaluators,
+        "{} of {} rounds are completed; {rounds} cost {}. That splits into {} for the workers{}, {} for {} evaluators, the rest for the treasury; what of the budget is not spent returns to the client. A posting fee of {} went to the validators.",
+        job.completed, spec.rounds, show(cost), show(workers), if competes(spec) { "" } else { " by samples" }, show(evaluators), requirements.evaluators,
         show(job.posting_fee)
     ));
     if spec.start_job > 0 {
@@ -124,7 +127,10 @@ fn explain_account(
     let over = matches!(job.state(), JobState::Settled | JobState::Cancelled | JobState::Failed);
     let rounds = if over { job.completed } else { spec.rounds };
     let (pot, evaluators_pot) = pots(params, money::cost(spec, job.budget, rounds)?)?;
-    if let Some(worker) = job.workers.iter().find(|w| w.address == address) {
+    let worker = job.workers.iter().find(|w| w.address == address);
+    if let (true, Some(worker)) = (competes(spec), worker) {
+        lines.extend(explain_contest::worker_lines(job, spec, pot, worker)?);
+    } else if let Some(worker) = worker {
         lines.push(format!(
             "{address} works on job {}: {} completed rounds with {} of {total} samples, {} at stake, {}.",
             job.id,
@@ -166,7 +172,8 @@ fn explain_account(
             "{address} was drawn by lot, weighted by bond, to evaluate job {}.",
             job.id
         ));
-        lines.push(match &evaluator.attestation {
+        let contest = explain_contest::evaluator_lines(job, spec, params, evaluators_pot, evaluator);
+        let one = || match &evaluator.attestation {
             Some(a) if a.accepted => format!(
                 "It scored {} ppm, within {} of the median {}; its part of {} is 1 / {}.",
                 a.score_ppm,
@@ -202,7 +209,12 @@ fn explain_account(
             }
             None if job.closed_at > 0 => "It was asked for no score and is not paid.".to_string(),
             None => "It has revealed no score yet.".to_string(),
-        });
+        };
+        if contest.is_empty() {
+            lines.push(one());
+        } else {
+            lines.extend(contest);
+        }
     }
     if lines.is_empty() {
         lines.push(why_not(state, job, spec, &requirements, account)?);

@@ -82,6 +82,7 @@ pub fn default_params() -> Params {
         min_budget: UTRAIN_PER_TRAIN,
         max_replacements: 2,
         outlier_slash_bp: 1_000,
+        max_variants: 16,
     }
 }
 
@@ -101,6 +102,7 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         min_budget,
         max_replacements,
         outlier_slash_bp,
+        max_variants,
     } = params;
     let checks = [
         ("posting_fee_bp", u64::from(*posting_fee_bp), 0, 10_000),
@@ -121,6 +123,7 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         ("min_budget", *min_budget, 1, i64::MAX as u64),
         ("max_replacements", u64::from(*max_replacements), 0, 100),
         ("outlier_slash_bp", u64::from(*outlier_slash_bp), 0, 10_000),
+        ("max_variants", u64::from(*max_variants), 1, 100),
     ];
     for (name, found, low, high) in checks {
         if !(low..=high).contains(&found) {

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use trainyard_proto::job::{Artifact, Job, JobState, Round, RoundPhase, WorkerState};
 
 use super::{
-    DEADLINES, PARAMS, ROUNDS, active, evaluators, evaluators::serving, event, index::put, money, round, settle, spec,
+    DEADLINES, PARAMS, ROUNDS, active, contest, evaluators, evaluators::serving, event, index::put, money, round,
+    settle, spec,
 };
 use crate::{
     context::{Ctx, beacon},
@@ -71,7 +72,7 @@ fn expire(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
                 if round.commits.is_empty() {
                     return settle::fail(ctx, job, "no worker committed a trace in time");
                 }
-                begin_merge(ctx, job)
+                traces_are_in(ctx, job)
             }
             RoundPhase::Merge => {
                 let round = round(ctx.state, job.id, job.round)?;
@@ -79,7 +80,7 @@ fn expire(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
             }
             RoundPhase::Submit | RoundPhase::Unspecified => {
                 let round = round(ctx.state, job.id, job.round)?;
-                take_result(ctx, job, &round)
+                results_are_in(ctx, job, &round)
             }
         },
         JobState::Submitted => evaluators::keys_due(ctx, job),
@@ -92,7 +93,7 @@ fn expire(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
 }
 
 /// Drops the active workers that `failed`, and holds it against them.
-fn drop_workers(
+pub(super) fn drop_workers(
     ctx: &mut Ctx<'_, '_>,
     job: &mut Job,
     reason: &str,
@@ -184,7 +185,16 @@ pub(super) fn after_drop(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Err
 /// After a trace: merging begins when every active worker has committed one.
 pub(super) fn after_commit(ctx: &mut Ctx<'_, '_>, job: &mut Job, round: &Round) -> Result<(), Error> {
     let complete = active(job).all(|w| round.commits.iter().any(|c| c.worker == w.address));
-    if complete { begin_merge(ctx, job) } else { Ok(()) }
+    if complete { traces_are_in(ctx, job) } else { Ok(()) }
+}
+
+/// All traces that will come have come: they are merged, or the round closes, where the workers compete.
+fn traces_are_in(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
+    if contest::is_one(ctx, job)? {
+        contest::close_round(ctx, job)
+    } else {
+        begin_merge(ctx, job)
+    }
 }
 
 fn begin_merge(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
@@ -255,6 +265,12 @@ fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result
     round.closed_at = ctx.block.height;
     ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
     job.round_root = root;
+    after_round(ctx, job, score)
+}
+
+/// After a round that ended with `score`: the next one, where there is one, the target is not reached and the budget covers
+/// it, or the result.
+pub(super) fn after_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, score: u32) -> Result<(), Error> {
     if active(job).next().is_none() {
         return settle::fail(ctx, job, "every worker has left or was dropped");
     }
@@ -287,7 +303,20 @@ fn end_training(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) {
 /// After a result: it is taken when every active worker has submitted one.
 pub(super) fn after_submission(ctx: &mut Ctx<'_, '_>, job: &mut Job, round: &Round) -> Result<(), Error> {
     let complete = active(job).all(|w| round.submissions.iter().any(|s| s.worker == w.address));
-    if complete { take_result(ctx, job, round) } else { Ok(()) }
+    if complete {
+        results_are_in(ctx, job, round)
+    } else {
+        Ok(())
+    }
+}
+
+/// All results that will come have come.
+fn results_are_in(ctx: &mut Ctx<'_, '_>, job: &mut Job, round: &Round) -> Result<(), Error> {
+    if contest::is_one(ctx, job)? {
+        contest::take_results(ctx, job, round)
+    } else {
+        take_result(ctx, job, round)
+    }
 }
 
 /// Takes the artifact that the majority of the submissions name. Its state root is the agreed one already.
@@ -327,7 +356,9 @@ pub(super) fn ask_evaluators(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(),
 pub(super) fn begin_evaluation(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
     job.set_state(JobState::Evaluating);
     ctx.emit(event("job_evaluating", job.id));
-    let blocks = PARAMS.get(ctx.state)?.commit_blocks;
+    // Where several artifacts compete, each has its own time.
+    let artifacts = u32::try_from(contest::contestants(job).count()).unwrap_or(u32::MAX);
+    let blocks = PARAMS.get(ctx.state)?.commit_blocks.saturating_mul(artifacts.max(1));
     set_deadline(ctx, job, blocks)
 }
 
@@ -349,7 +380,7 @@ pub(super) fn begin_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), E
 
 /// After a reveal: the job settles when everybody who committed has revealed.
 pub(super) fn after_reveal(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
-    let waiting = serving(job).any(|e| e.attestation.is_none());
+    let waiting = serving(job).any(|e| !evaluators::revealed(e));
     if waiting { Ok(()) } else { settle::settle(ctx, job) }
 }
 

@@ -25,10 +25,13 @@
 //! | `UpdateParams` | governance | – | `mod.rs` |
 //!
 //! `spec.rs` checks what a client asks for, `lifecycle.rs` moves a job from state to state, `matching.rs` says who may work
-//! on it, `evaluators.rs` who judges it, `money.rs` what its rounds cost, `settle.rs` pays. Budgets and stakes lie in [`bank::ESCROW`]. Events are named `job_…` and carry `job_id`.
+//! on it, `evaluators.rs` who judges it, `money.rs` what its rounds cost, `settle.rs` pays. Where workers compete, `variants.rs` says
+//! what each of them trains, `contest.rs` how their rounds go, `verdict.rs` who wins and is paid what. Budgets and stakes lie in [`bank::ESCROW`]. Events are named `job_…` and carry `job_id`.
 
+mod contest;
 mod evaluators;
 mod explain;
+mod explain_contest;
 mod genesis;
 mod index;
 mod lifecycle;
@@ -41,7 +44,10 @@ mod msgs_worker;
 mod queries;
 mod settle;
 mod spec;
+mod variants;
+mod verdict;
 
+pub use contest::contestants;
 pub use explain::query_explain;
 pub use genesis::{Genesis, default_params, export, init};
 pub use index::{BY_CLIENT, BY_MEMBER, BY_STATE};
@@ -54,6 +60,8 @@ use trainyard_proto::{
     address::Address,
     job::{Job, JobSpec, JobState, MsgUpdateParams, MsgUpdateParamsResponse, Params, Round, RoundPhase, WorkerState},
 };
+pub use variants::{competes, spec_of, variant_of};
+pub use verdict::standing_name;
 
 use crate::{
     bank,
@@ -159,6 +167,10 @@ pub enum JobError {
         recipient: String,
         role: &'static str,
     },
+    #[error("{worker} trains this variant of job {job} already")]
+    Taken { job: u64, worker: String },
+    #[error("root and salt do not open the commitment of {worker} of round {round} of job {job}")]
+    NotCommitted { job: u64, round: u32, worker: Address },
 }
 
 coded!(JobError, "job", |error| match error {
@@ -181,6 +193,8 @@ coded!(JobError, "job", |error| match error {
     JobError::Recipient { .. } => 18,
     JobError::RevealedTwice { .. } => 19,
     JobError::Reposted { .. } => 20,
+    JobError::Taken { .. } => 30,
+    JobError::NotCommitted { .. } => 31,
 });
 
 /// A state as people read it.

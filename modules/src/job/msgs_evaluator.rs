@@ -9,7 +9,7 @@ use trainyard_proto::{
     },
 };
 
-use super::{JobError, event, index::put, job, job_in, lifecycle, spec::check_32};
+use super::{JobError, contest, evaluators, event, index::put, job, job_in, lifecycle, spec::check_32, verdict};
 use crate::{
     auth,
     context::{Ctx, Handler},
@@ -59,6 +59,10 @@ impl Handler for MsgRevealEvaluation {
     }
 
     fn validate(&self) -> Result<(), Error> {
+        check_32("salt", &self.salt)?;
+        if !self.scores.is_empty() {
+            return verdict::check_form(&self.scores);
+        }
         if self.score_ppm > 1_000_000 {
             let (found, bound) = (self.score_ppm.to_string(), "0 to 1000000 parts per million".into());
             return Err(JobError::Bound {
@@ -78,8 +82,7 @@ impl Handler for MsgRevealEvaluation {
             .into());
         }
         check_32("metrics hash", &self.metrics_hash)?;
-        check_32("model SHA-256", &self.model_sha256)?;
-        check_32("salt", &self.salt)
+        check_32("model SHA-256", &self.model_sha256)
     }
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgRevealEvaluationResponse, Error> {
@@ -87,8 +90,31 @@ impl Handler for MsgRevealEvaluation {
         position(&job(ctx.state, self.job_id)?, evaluator)?;
         let mut job = job_in(ctx.state, self.job_id, JobState::Revealing)?;
         let at = position(&job, evaluator)?;
-        if job.evaluators[at].attestation.is_some() {
+        if evaluators::revealed(&job.evaluators[at]) {
             return Err(JobError::RevealedTwice { job: job.id, evaluator }.into());
+        }
+        let account = auth::ensure(ctx.state, evaluator)?;
+        let invalid = || JobError::Signature {
+            job: self.job_id,
+            evaluator,
+        };
+        let public_key = account
+            .pub_key
+            .as_ref()
+            .and_then(crypto::public_key)
+            .ok_or_else(invalid)?;
+        if contest::is_one(ctx, &job)? {
+            let committed = &job.evaluators[at].commitment;
+            let found = verdict::attestations(&ctx.block.chain_id, &job, committed, self, &public_key)?;
+            ctx.emit(
+                event("job_evaluation_revealed", job.id)
+                    .with("evaluator", evaluator)
+                    .with("artifacts", found.len()),
+            );
+            job.evaluators[at].attestations = found;
+            lifecycle::after_reveal(ctx, &mut job)?;
+            put(ctx.state, &job)?;
+            return Ok(MsgRevealEvaluationResponse {});
         }
         let fixed = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap_or_default();
         let (model, metrics) = (fixed(&self.model_sha256), fixed(&self.metrics_hash));
@@ -107,16 +133,6 @@ impl Handler for MsgRevealEvaluation {
             }
             .into());
         }
-        let account = auth::ensure(ctx.state, evaluator)?;
-        let invalid = || JobError::Signature {
-            job: self.job_id,
-            evaluator,
-        };
-        let public_key = account
-            .pub_key
-            .as_ref()
-            .and_then(crypto::public_key)
-            .ok_or_else(invalid)?;
         if !crypto::verify_digest(&digest, &self.signature, &public_key) {
             return Err(invalid().into());
         }
@@ -127,7 +143,7 @@ impl Handler for MsgRevealEvaluation {
             model_sha256: self.model_sha256.clone(),
             signature: self.signature.clone(),
             public_key: public_key.to_vec(),
-            accepted: false,
+            ..Attestation::default()
         });
         ctx.emit(
             event("job_evaluation_revealed", job.id)

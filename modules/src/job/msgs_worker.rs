@@ -13,8 +13,12 @@ use trainyard_proto::{
 };
 
 use super::{
-    COMMIT_LOG, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, event, index::put, job, job_in, lifecycle, matching,
-    money, phase_name, round, spec, spec::check_32, spec::check_cid, state_name,
+    COMMIT_LOG, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, competes, contest, event,
+    index::put,
+    job, job_in, lifecycle, matching, money, phase_name, round, spec,
+    spec::{check_32, check_cid},
+    spec_of, state_name,
+    variants::{self, most_samples},
 };
 use crate::{
     bank::{self, transfer},
@@ -47,6 +51,7 @@ impl Handler for MsgJoinJob {
         let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
         let spec = spec(ctx.state, job.id)?;
         matching::check(ctx.state, &job, &spec, worker, &self.capability)?;
+        let (variant_index, variant) = variants::entry(&job, &spec, self)?;
         let stake = money::stake(&spec, &PARAMS.get(ctx.state)?, job.budget)?;
         transfer(ctx, worker, Address::of_module(bank::ESCROW), stake)?;
         registry::engage(ctx.state, &worker)?;
@@ -54,13 +59,17 @@ impl Handler for MsgJoinJob {
             address: self.worker.clone(),
             stake,
             active: true,
+            variant_index,
+            variant,
             ..WorkerState::default()
         });
-        ctx.emit(
-            event("job_joined", job.id)
-                .with("worker", worker)
-                .with("stake", format!("{stake}{DENOM}")),
-        );
+        let mut joined = event("job_joined", job.id)
+            .with("worker", worker)
+            .with("stake", format!("{stake}{DENOM}"));
+        if let Some(variant) = job.workers.last().and_then(|own| variants::variant_of(&spec, own)) {
+            joined = joined.with("variant", variants::name_of(variant, variant_index));
+        }
+        ctx.emit(joined);
         let places = spec.requirements.map_or(0, |r| r.max_workers);
         if job.workers.len() as u64 == u64::from(places) {
             lifecycle::start(ctx, &mut job)?;
@@ -148,7 +157,7 @@ fn check_round(job: &Job, found: u32) -> Result<(), Error> {
     }
 }
 
-fn check_root(what: &'static str, found: &[u8], expected: &[u8]) -> Result<(), Error> {
+pub(super) fn check_root(what: &'static str, found: &[u8], expected: &[u8]) -> Result<(), Error> {
     if found == expected {
         return Ok(());
     }
@@ -170,18 +179,23 @@ impl Handler for MsgCommitTrace {
     fn validate(&self) -> Result<(), Error> {
         check_32("start root", &self.start_root)?;
         check_32("trace root", &self.trace_root)?;
-        check_32("delta root", &self.delta_root)?;
-        check_cid("delta CID", &self.delta_cid)
+        contest::check_form(self)
     }
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgCommitTraceResponse, Error> {
         let worker = self.signer()?;
         let mut job = working(ctx, self.job_id, worker, RoundPhase::Train)?;
         check_round(&job, self.round)?;
-        check_root("start root", &self.start_root, &job.round_root)?;
+        let place = active_position(&job, worker)?;
         let spec = spec(ctx.state, job.id)?;
-        let task = spec.task.unwrap_or_default();
-        let most = u64::from(task.batch_size) * u64::from(task.local_steps);
+        if competes(&spec) {
+            contest::check_start(&spec, &job, &job.workers[place], self)?;
+        } else {
+            check_32("delta root", &self.delta_root)?;
+            check_root("start root", &self.start_root, &job.round_root)?;
+        }
+        let spec = spec_of(&spec, &job.workers[place]);
+        let most = most_samples(&spec.task.unwrap_or_default());
         if self.samples == 0 || self.samples > most {
             let (found, bound) = (self.samples.to_string(), format!("1 to {most}"));
             return Err(JobError::Bound {
@@ -209,7 +223,9 @@ impl Handler for MsgCommitTrace {
             delta_cid: self.delta_cid.clone(),
             samples: self.samples,
             height: ctx.block.height,
+            end_commitment: self.end_commitment.clone(),
         });
+        job.workers[place].end_commitment.clone_from(&self.end_commitment);
         ROUNDS.set(ctx.state, &(job.id, job.round), &round)?;
         let logged = LOG_COMMITS.get(ctx.state)?;
         COMMIT_LOG.set(ctx.state, &logged, &self.encode_to_vec())?;
@@ -309,7 +325,12 @@ impl Handler for MsgSubmitResult {
         let worker = self.signer()?;
         let mut job = working(ctx, self.job_id, worker, RoundPhase::Submit)?;
         let artifact = self.artifact.clone().unwrap_or_default();
-        check_root("state root", &artifact.state_root, &job.round_root)?;
+        if contest::is_one(ctx, &job)? {
+            let own = &job.workers[active_position(&job, worker)?];
+            contest::opens(&job, job.round, own, &artifact.state_root, &self.salt)?;
+        } else {
+            check_root("state root", &artifact.state_root, &job.round_root)?;
+        }
         let mut round = round(ctx.state, job.id, job.round)?;
         if round.submissions.iter().any(|s| s.worker == self.worker) {
             return Err(JobError::Twice {

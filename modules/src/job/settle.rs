@@ -3,11 +3,14 @@
 use trainyard_proto::{
     address::Address,
     coin::DENOM,
-    job::{Job, JobSpec, JobState, MsgSubmitResult, Payment, WorkerState},
+    job::{EvaluatorState, Job, JobSpec, JobState, MsgSubmitResult, Payment, WorkerState},
     prost::Message,
 };
 
-use super::{LOG_MODELS, MODEL_LOG, PARAMS, evaluators, event, lifecycle::clear_deadline, money, portion, pots, spec};
+use super::{
+    LOG_MODELS, MODEL_LOG, PARAMS, competes, evaluators, event, lifecycle::clear_deadline, money, portion, pots, spec,
+    verdict,
+};
 use crate::{
     bank::{self, transfer},
     context::Ctx,
@@ -16,7 +19,7 @@ use crate::{
 };
 
 /// Pays `amount` of the budget and writes it into the ledger.
-fn pay(ctx: &mut Ctx<'_, '_>, job: &mut Job, to: Address, amount: u64, reason: &str) -> Result<(), Error> {
+pub(super) fn pay(ctx: &mut Ctx<'_, '_>, job: &mut Job, to: Address, amount: u64, reason: &str) -> Result<(), Error> {
     if amount == 0 {
         return Ok(());
     }
@@ -36,7 +39,7 @@ fn pay(ctx: &mut Ctx<'_, '_>, job: &mut Job, to: Address, amount: u64, reason: &
 }
 
 /// What of the budget is not paid yet.
-fn unpaid(job: &Job) -> u64 {
+pub(super) fn unpaid(job: &Job) -> u64 {
     job.budget - job.payments.iter().map(|p| p.amount).sum::<u64>()
 }
 
@@ -60,7 +63,7 @@ fn pay_workers(
 }
 
 /// Returns the stakes, releases everybody, and closes the job. The budget must be paid out in full before.
-fn close(ctx: &mut Ctx<'_, '_>, job: &mut Job, state: JobState, reason: &str) -> Result<(), Error> {
+pub(super) fn close(ctx: &mut Ctx<'_, '_>, job: &mut Job, state: JobState, reason: &str) -> Result<(), Error> {
     for worker in job.workers.clone() {
         let address: Address = worker.address.parse()?;
         transfer(ctx, Address::of_module(bank::ESCROW), address, worker.stake)?;
@@ -79,7 +82,7 @@ fn close(ctx: &mut Ctx<'_, '_>, job: &mut Job, state: JobState, reason: &str) ->
     }
     for evaluator in job.evaluators.clone().iter().filter(|e| !e.dismissed) {
         let address = evaluator.address.parse()?;
-        if evaluator.attestation.as_ref().is_some_and(|a| a.accepted) {
+        if accepted(evaluator) {
             registry::fulfil(ctx, &address)?;
         }
         registry::disengage(ctx.state, &address)?;
@@ -97,6 +100,17 @@ fn close(ctx: &mut Ctx<'_, '_>, job: &mut Job, state: JobState, reason: &str) ->
     Ok(())
 }
 
+/// Whether everything that an evaluator found is accepted.
+pub(super) fn accepted(evaluator: &EvaluatorState) -> bool {
+    let all = &evaluator.attestations;
+    let one = || evaluator.attestation.as_ref().is_some_and(|a| a.accepted);
+    if all.is_empty() {
+        one()
+    } else {
+        all.iter().all(|a| a.accepted)
+    }
+}
+
 /// Never started: the whole budget goes back.
 pub(super) fn cancel(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Result<(), Error> {
     let client = job.client.parse()?;
@@ -108,14 +122,18 @@ pub(super) fn cancel(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Resu
 pub(super) fn fail(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Result<(), Error> {
     let spec = spec(ctx.state, job.id)?;
     let (workers, _) = earned(ctx, job, &spec)?;
-    pay_workers(ctx, job, workers, |_| spec.partial_share_bp)?;
+    if competes(&spec) {
+        verdict::pay_workers(ctx, job, &spec, workers)?;
+    } else {
+        pay_workers(ctx, job, workers, |_| spec.partial_share_bp)?;
+    }
     let client = job.client.parse()?;
     pay(ctx, job, client, unpaid(job), "refund")?;
     close(ctx, job, JobState::Failed, reason)
 }
 
 /// What the completed rounds have earned the workers, and the evaluators, utrain.
-fn earned(ctx: &mut Ctx<'_, '_>, job: &Job, spec: &JobSpec) -> Result<(u64, u64), Error> {
+pub(super) fn earned(ctx: &mut Ctx<'_, '_>, job: &Job, spec: &JobSpec) -> Result<(u64, u64), Error> {
     pots(&PARAMS.get(ctx.state)?, money::cost(spec, job.budget, job.completed)?)
 }
 
@@ -123,25 +141,44 @@ fn earned(ctx: &mut Ctx<'_, '_>, job: &Job, spec: &JobSpec) -> Result<(u64, u64)
 pub(super) fn skip_scoring(ctx: &mut Ctx<'_, '_>, job: &mut Job, reason: &str) -> Result<(), Error> {
     let spec = spec(ctx.state, job.id)?;
     let (workers, _) = earned(ctx, job, &spec)?;
+    if competes(&spec) {
+        verdict::share_by_units(ctx, job, &spec, workers)?;
+        return finish(ctx, job, &spec, 0, reason);
+    }
     let forgone = pay_stayers(ctx, job, &spec, workers)?;
     finish(ctx, job, &spec, forgone, reason)
 }
 
 /// Scored: those whose scores are accepted share the evaluators' part, one part for each that was asked for.
 pub(super) fn settle(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
-    let Some(score) = evaluators::judge(ctx, job)? else {
+    let spec = spec(ctx.state, job.id)?;
+    let score = if competes(&spec) {
+        verdict::judge(ctx, job, &spec)?
+    } else {
+        evaluators::judge(ctx, job)?
+    };
+    let Some(score) = score else {
         return skip_scoring(ctx, job, "no evaluator revealed its score in time");
     };
     job.score_ppm = score;
-    let spec = spec(ctx.state, job.id)?;
     let (workers, evaluators) = earned(ctx, job, &spec)?;
-    let forgone = pay_stayers(ctx, job, &spec, workers)?;
+    let forgone = if competes(&spec) {
+        verdict::pay_workers(ctx, job, &spec, workers)?;
+        0
+    } else {
+        pay_stayers(ctx, job, &spec, workers)?
+    };
     let asked = spec.requirements.as_ref().map_or(1, |r| r.evaluators);
     let share = portion(evaluators, 1, asked.into())?;
     for evaluator in job.evaluators.clone() {
-        if evaluator.attestation.is_some_and(|a| a.accepted) {
+        if accepted(&evaluator) {
             pay(ctx, job, evaluator.address.parse()?, share, "evaluator")?;
         }
+    }
+    if competes(&spec) && job.winner.is_empty() {
+        let client = job.client.parse()?;
+        pay(ctx, job, client, unpaid(job), "refund")?;
+        return close(ctx, job, JobState::Failed, verdict::NO_WINNER);
     }
     finish(ctx, job, &spec, forgone, "")
 }
@@ -154,17 +191,27 @@ fn pay_stayers(ctx: &mut Ctx<'_, '_>, job: &mut Job, spec: &JobSpec, pot: u64) -
 
 /// What workers forgo returns to the client, with the cost of the rounds that were not trained. What is left then, the
 /// treasury's part with the dust and what absent evaluators forwent, goes to the treasury.
-fn finish(ctx: &mut Ctx<'_, '_>, job: &mut Job, spec: &JobSpec, forgone: u64, reason: &str) -> Result<(), Error> {
+pub(super) fn finish(
+    ctx: &mut Ctx<'_, '_>,
+    job: &mut Job,
+    spec: &JobSpec,
+    forgone: u64,
+    reason: &str,
+) -> Result<(), Error> {
     let unspent = job.budget - money::cost(spec, job.budget, job.completed)?;
     let client = job.client.parse()?;
     pay(ctx, job, client, unspent + forgone, "refund")?;
     pay(ctx, job, Address::of_module(bank::TREASURY), unpaid(job), "treasury")?;
     close(ctx, job, JobState::Settled, reason)?;
+    if job.artifact.is_none() {
+        return Ok(());
+    }
     let logged = LOG_MODELS.get(ctx.state)?;
     let leaf = MsgSubmitResult {
         worker: String::new(),
         job_id: job.id,
         artifact: job.artifact.clone(),
+        salt: Vec::new(),
     };
     MODEL_LOG.set(ctx.state, &logged, &leaf.encode_to_vec())?;
     LOG_MODELS.set(ctx.state, &(logged + 1))

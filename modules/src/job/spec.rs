@@ -3,14 +3,14 @@
 
 use trainyard_exact::task::{self as exact, Loss, OptimizerText, ScheduleText, TaskError};
 use trainyard_proto::{
-    job::{DataRef, Deadlines, JobSpec, Paradigm, Params, Provider, Requirements, Task},
+    job::{DataRef, Deadlines, JobSpec, Params, Provider, Requirements, Task},
     registry::VerificationClass,
 };
 
-use super::JobError;
+use super::{JobError, variants};
 use crate::error::Error;
 
-fn bad(what: &'static str, found: impl ToString, bound: impl Into<String>) -> Error {
+pub(super) fn bad(what: &'static str, found: impl ToString, bound: impl Into<String>) -> Error {
     let found: String = found.to_string().chars().take(100).collect();
     JobError::Bound {
         what,
@@ -20,7 +20,7 @@ fn bad(what: &'static str, found: impl ToString, bound: impl Into<String>) -> Er
     .into()
 }
 
-fn within(what: &'static str, found: u64, low: u64, high: u64) -> Result<(), Error> {
+pub(super) fn within(what: &'static str, found: u64, low: u64, high: u64) -> Result<(), Error> {
     if (low..=high).contains(&found) {
         Ok(())
     } else {
@@ -90,7 +90,7 @@ pub fn parse_task(task: &Task) -> Result<exact::Task, TaskError> {
     Ok(parsed)
 }
 
-fn check_task(task: &Task) -> Result<(), Error> {
+pub(super) fn check_task(task: &Task) -> Result<(), Error> {
     parse_task(task).map_err(JobError::from)?;
     one_of("metric", &task.metric, &["accuracy"])?;
     within("batch size", u64::from(task.batch_size), 1, 65_536)?;
@@ -126,10 +126,10 @@ fn check_data(what: &'static str, data: Option<&DataRef>) -> Result<(), Error> {
 pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
     let JobSpec {
         name,
-        model_cid,
-        start_cid,
-        start_root,
-        task,
+        model_cid: _,
+        start_cid: _,
+        start_root: _,
+        task: _,
         train,
         test,
         provider,
@@ -139,37 +139,18 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         rounds,
         deadlines,
         partial_share_bp,
-        macs_per_sample,
+        macs_per_sample: _,
         delta_share_ppm,
-        program_root,
         round_price: _,
         target_ppm,
-        start_job,
+        start_job: _,
+        program_root: _,
+        variants: _,
+        floor_ppm: _,
     } = spec;
     if name.len() > 128 {
         return Err(bad("name", format!("{} bytes", name.len()), "at most 128 bytes"));
     }
-    check_cid("model CID", model_cid)?;
-    if !start_cid.is_empty() {
-        check_cid("start weights' CID", start_cid)?;
-    }
-    if *start_job > 0 {
-        within(
-            "start root's bytes beside a job to start from",
-            start_root.len() as u64,
-            0,
-            0,
-        )?;
-        within(
-            "start CID's bytes beside a job to start from",
-            start_cid.len() as u64,
-            0,
-            0,
-        )?;
-    } else {
-        check_32("start root", start_root)?;
-    }
-    check_task(task.as_ref().ok_or_else(|| bad("task", "missing", "one"))?)?;
     check_data("training data", train.as_ref())?;
     check_data("test data", test.as_ref())?;
     let Provider { peer_id, addresses } = provider.as_ref().ok_or_else(|| bad("provider", "missing", "a peer"))?;
@@ -181,28 +162,11 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
             "at most 8 of at most 128 bytes each",
         ));
     }
-    if spec.paradigm() != Paradigm::Federated {
-        return Err(bad(
-            "paradigm",
-            spec.paradigm().as_str_name(),
-            "PARADIGM_FEDERATED (the only one so far)",
-        ));
+    if spec.verification() == VerificationClass::Unspecified {
+        let bound = "VERIFICATION_CLASS_EXACT, VERIFICATION_CLASS_PINNED or VERIFICATION_CLASS_TOLERANT";
+        return Err(bad("verification class", spec.verification().as_str_name(), bound));
     }
-    match spec.verification() {
-        VerificationClass::Exact => check_32("program root", program_root)?,
-        VerificationClass::Pinned | VerificationClass::Tolerant => {
-            within(
-                "program root's bytes outside of class exact",
-                program_root.len() as u64,
-                0,
-                0,
-            )?;
-        }
-        VerificationClass::Unspecified => {
-            let bound = "VERIFICATION_CLASS_EXACT, VERIFICATION_CLASS_PINNED or VERIFICATION_CLASS_TOLERANT";
-            return Err(bad("verification class", spec.verification().as_str_name(), bound));
-        }
-    }
+    variants::check(spec, params)?;
     let Requirements {
         min_workers,
         max_workers,
@@ -249,7 +213,6 @@ pub fn check_spec(spec: &JobSpec, params: &Params) -> Result<(), Error> {
         10_000,
     )?;
     within("target (parts per million)", u64::from(*target_ppm), 0, 1_000_000)?;
-    within("multiply-accumulates per sample", *macs_per_sample, 1, 1 << 50)?;
     within(
         "share of deltas (parts per million)",
         u64::from(*delta_share_ppm),

@@ -1,5 +1,9 @@
 //! The evaluator's side of a job: score the artifact on the test data, commit, reveal.
 
+mod contest;
+
+use std::sync::Arc;
+
 use color_eyre::eyre::{Context, OptionExt, Result, ensure, eyre};
 use prost::Message as _;
 use rand::RngCore;
@@ -7,12 +11,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use trainyard_client::data::{Grant, Split, open_key};
 use trainyard_exact::{
-    state_root,
+    Weights, state_root,
     weights_file::{Limits, from_safetensors},
 };
+use trainyard_modules::job::competes;
+use trainyard_overlay::PeerId;
 use trainyard_proto::{
     attest,
-    job::{DataSplit, Job, JobState, MsgCommitEvaluation, MsgRevealEvaluation},
+    job::{Artifact, DataSplit, Job, JobSpec, JobState, MsgCommitEvaluation, MsgRevealEvaluation},
     overlay::{Note, job_message::Body},
 };
 
@@ -59,9 +65,11 @@ impl Evaluator {
             .iter()
             .find(|e| e.address == me)
             .ok_or_eyre("not drawn for this job")?;
+        let contest = job.spec.as_ref().is_some_and(competes);
         match job.state() {
             JobState::Open | JobState::Training => Ok(Next::Wait("the workers' result")),
             JobState::Submitted => Ok(Next::Wait("the client's test keys")),
+            JobState::Evaluating if contest && own.commitment.is_empty() => self.commit_findings(job).await,
             JobState::Evaluating if own.commitment.is_empty() => {
                 let evaluation = self.evaluation(job).await?;
                 let (digest, salt) = self.digest(job, &evaluation)?;
@@ -77,11 +85,18 @@ impl Evaluator {
                 Ok(Next::Again)
             }
             JobState::Evaluating => Ok(Next::Wait("the other evaluators' commitments")),
-            JobState::Revealing if own.attestation.is_none() && !own.commitment.is_empty() => {
+            JobState::Revealing if contest && own.attestations.is_empty() && !own.commitment.is_empty() => {
+                self.reveal_findings(job).await
+            }
+            JobState::Revealing if !contest && own.attestation.is_none() && !own.commitment.is_empty() => {
                 self.reveal(job).await?;
                 Ok(Next::Again)
             }
             JobState::Revealing => Ok(Next::Wait("the other evaluators' scores")),
+            JobState::Settled if contest => {
+                self.keep_winner(job).await?;
+                Ok(Next::Over)
+            }
             _ => Ok(Next::Over),
         }
     }
@@ -113,12 +128,29 @@ impl Evaluator {
     async fn score(&self, job: &Job) -> Result<Metrics> {
         let node = &self.node;
         let peers = providers(&node.overlay, &node.chain, job).await;
-        let inputs = Inputs::fetch(&node.overlay, job, &peers).await?;
+        let spec = job.spec.clone().ok_or_eyre("the job has no spec")?;
+        let inputs = Inputs::fetch(&node.overlay, &spec, &peers).await?;
         let artifact = job.artifact.clone().unwrap_or_default();
+        let weights = self.weights(&artifact, &peers).await?;
         let model_cid = cid(&artifact.model_cid)?;
-        let bytes = node
+        node.overlay.pin(model_cid).await.wrap_err("cannot pin the model")?;
+        node.announce(model_cid);
+        let data = self.test_data(&spec, &peers).await?;
+        let metrics = self.measure(inputs, weights, data).await?;
+        tracing::info!(
+            job = self.job,
+            accuracy_ppm = metrics.accuracy_ppm(),
+            "scored the model"
+        );
+        Ok(metrics)
+    }
+
+    /// The weights of an artifact, which must be what the chain says of it.
+    async fn weights(&self, artifact: &Artifact, peers: &[PeerId]) -> Result<Weights> {
+        let bytes = self
+            .node
             .overlay
-            .get_bytes(model_cid, MAX_WEIGHTS, &peers)
+            .get_bytes(cid(&artifact.model_cid)?, MAX_WEIGHTS, peers)
             .await
             .wrap_err("cannot fetch the model")?;
         let sha256 = Sha256::digest(&bytes);
@@ -133,10 +165,14 @@ impl Evaluator {
             state_root(&weights).as_slice() == artifact.state_root,
             "the model's state root is not the chain's"
         );
-        node.overlay.pin(model_cid).await.wrap_err("cannot pin the model")?;
-        node.announce(model_cid);
-        let test = inputs.spec.test.clone().ok_or_eyre("the job has no test data")?;
-        let manifest = fetch_manifest(&node.overlay, &test, &peers)
+        Ok(weights)
+    }
+
+    /// The job's test data, opened where it is encrypted.
+    async fn test_data(&self, spec: &JobSpec, peers: &[PeerId]) -> Result<Arc<Dataset>> {
+        let node = &self.node;
+        let test = spec.test.clone().ok_or_eyre("the job has no test data")?;
+        let manifest = fetch_manifest(&node.overlay, &test, peers)
             .await
             .wrap_err("test data")?;
         let key = if test.encrypted {
@@ -144,22 +180,20 @@ impl Evaluator {
         } else {
             None
         };
-        let data = Dataset::fetch(&node.overlay, manifest, key.as_ref(), &peers).await?;
+        let data = Dataset::fetch(&node.overlay, manifest, key.as_ref(), peers).await?;
         node.announce(cid(&test.manifest_cid)?);
-        let spec = inputs.spec.clone();
-        let compute = node.config.compute()?;
-        let metrics = tokio::task::spawn_blocking(move || -> Result<Metrics> {
-            let mut engine = compute.open(&inputs.graph, &spec)?;
+        Ok(Arc::new(data))
+    }
+
+    /// Counts what weights get right, on a thread of its own.
+    async fn measure(&self, inputs: Inputs, weights: Weights, data: Arc<Dataset>) -> Result<Metrics> {
+        let compute = self.node.config.compute()?;
+        tokio::task::spawn_blocking(move || {
+            let mut engine = compute.open(&inputs.graph, &inputs.spec)?;
             engine.set_weights(&weights)?;
             evaluate(engine.as_mut(), &data, usize::MAX)
-        });
-        let metrics = metrics.await??;
-        tracing::info!(
-            job = self.job,
-            accuracy_ppm = metrics.accuracy_ppm(),
-            "scored the model"
-        );
-        Ok(metrics)
+        })
+        .await?
     }
 
     async fn test_key(&self) -> Result<trainyard_client::data::DataKey> {
@@ -201,6 +235,7 @@ impl Evaluator {
             model_sha256: hex::decode(&evaluation.model_sha256)?,
             salt: salt.to_vec(),
             signature: self.node.chain.key().sign_digest(&digest).to_vec(),
+            ..MsgRevealEvaluation::default()
         };
         self.node.chain.send(&message).await?;
         let text = format!(

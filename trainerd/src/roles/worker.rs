@@ -1,5 +1,7 @@
 //! The worker's side of a job: join, train rounds, merge, submit.
 
+mod alone;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
@@ -14,12 +16,12 @@ use trainyard_exact::{
     Weights, state_root, trace,
     weights_file::{Limits, from_safetensors, to_safetensors},
 };
-use trainyard_modules::job::{TARGET_SAMPLES, misfit, needs_record};
+use trainyard_modules::job::{TARGET_SAMPLES, competes, misfit, needs_record, spec_of};
 use trainyard_overlay::PeerId;
 use trainyard_proto::{
     job::{
         Artifact, DataSplit, Job, JobState, MsgCommitTrace, MsgJoinJob, MsgRoundResult, MsgSubmitResult, Round,
-        RoundPhase, TraceCommit,
+        RoundPhase, TraceCommit, WorkerState,
     },
     overlay::{Progress, job_message::Body},
 };
@@ -45,6 +47,7 @@ pub struct Worker {
     node: Node,
     job: u64,
     files: JobFiles,
+    /// In a contest, of this worker's own variant.
     inputs: Option<Arc<Inputs>>,
     data: Option<Arc<Dataset>>,
     topic: Option<mpsc::Sender<Vec<u8>>>,
@@ -83,7 +86,13 @@ impl Worker {
         if let Some(reason) = misfit(job, &spec, &node, &self.node.capability) {
             bail!("this node does not fit: {reason}");
         }
-        let inputs = self.inputs(job).await?;
+        let entry = if competes(&spec) {
+            self.choose(job, &spec).await?
+        } else {
+            WorkerState::default()
+        };
+        let peers = providers(&self.node.overlay, &self.node.chain, job).await;
+        let inputs = Inputs::fetch(&self.node.overlay, &spec_of(&spec, &entry), &peers).await?;
         // The engine says now, before any money moves, what it cannot run.
         self.node.config.compute()?.open(&inputs.graph, &inputs.spec)?;
         let capability = if needs_record(&requirements) {
@@ -95,9 +104,12 @@ impl Worker {
             worker,
             job_id: self.job,
             capability,
+            variant_index: entry.variant_index,
+            variant: entry.variant,
         };
         self.node.chain.send(&message).await?;
-        tracing::info!(job = self.job, "joined");
+        self.inputs = Some(Arc::new(inputs));
+        tracing::info!(job = self.job, variant = entry.variant_index, "joined");
         Ok(())
     }
 
@@ -133,6 +145,7 @@ impl Worker {
             RoundPhase::Train if round.commits.iter().any(|c| c.worker == me) => {
                 Ok(Next::Wait("the other workers' traces"))
             }
+            RoundPhase::Train if self.competes(job) => self.commit_alone(job, &round, me).await,
             RoundPhase::Train => self.commit_round(job, &round, me).await,
             RoundPhase::Merge if round.votes.iter().any(|v| v.worker == me) => {
                 Ok(Next::Wait("the other workers' merged roots"))
@@ -141,6 +154,7 @@ impl Worker {
             RoundPhase::Submit if round.submissions.iter().any(|s| s.worker == me) => {
                 Ok(Next::Wait("the other workers' results"))
             }
+            RoundPhase::Submit if self.competes(job) => self.submit_alone(job, me).await,
             RoundPhase::Submit => self.submit(job, me).await,
             _ => Ok(Next::Wait("the next phase")),
         }
@@ -151,7 +165,15 @@ impl Worker {
             return Ok(inputs.clone());
         }
         let peers = providers(&self.node.overlay, &self.node.chain, job).await;
-        let inputs = Arc::new(Inputs::fetch(&self.node.overlay, job, &peers).await?);
+        let spec = job.spec.clone().ok_or_eyre("the job has no spec")?;
+        let me = self.node.chain.address().to_string();
+        let own = job
+            .workers
+            .iter()
+            .find(|w| w.address == me)
+            .cloned()
+            .unwrap_or_default();
+        let inputs = Arc::new(Inputs::fetch(&self.node.overlay, &spec_of(&spec, &own), &peers).await?);
         self.inputs = Some(inputs.clone());
         Ok(inputs)
     }
@@ -263,6 +285,7 @@ impl Worker {
             delta_root: delta.root().to_vec(),
             delta_cid: added.cid.to_string(),
             samples: share.samples(),
+            ..MsgCommitTrace::default()
         };
         self.node.chain.send(&message).await?;
         tracing::info!(
@@ -437,6 +460,7 @@ impl Worker {
             worker: me.to_string(),
             job_id: self.job,
             artifact: Some(artifact),
+            ..MsgSubmitResult::default()
         };
         self.node.chain.send(&message).await?;
         let traffic = self.node.overlay.bytes_transferred();

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `post.rs` | a spec from files and flags; the message |
 //! | `repost.rs` | a failed or cancelled job once more |
+//! | `computation.rs` | model, start weights and task, once or for each variant |
 //! | `mesh.rs` | the client's own peer on the overlay: serves model and data, listens to the job |
 //! | `watch.rs` | follows a job and grants its keys |
 //! | `fetch.rs` | downloads the artifact and checks it |
 
+mod computation;
 mod fetch;
 mod mesh;
 mod post;

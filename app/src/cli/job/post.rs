@@ -2,16 +2,9 @@
 
 use std::path::PathBuf;
 
-use color_eyre::eyre::{Result, WrapErr as _, bail, ensure};
+use color_eyre::eyre::{Result, bail, ensure};
 use serde_json::json;
 use trainyard_client::data::{Encryption, Manifest, Split};
-use trainyard_exact::{
-    compress::check_model,
-    lower::training,
-    onnx::{Limits, decode},
-    state_root,
-};
-use trainyard_modules::job::parse_task;
 use trainyard_overlay::Overlay;
 use trainyard_proto::{
     any, coin,
@@ -22,14 +15,24 @@ use trainyard_proto::{
     registry::VerificationClass,
 };
 
-use super::{job_of, mesh, watch};
-use crate::cli::{Global, data, model, tx};
+use super::{computation::Computation, job_of, mesh, watch};
+use crate::cli::{Global, data, tx};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Post {
-    /// The model, an ONNX file
+    /// The model, an ONNX file; a variant may name another
     #[arg(long, value_name = "FILE")]
-    model: PathBuf,
+    model: Option<PathBuf>,
+    /// `federated` (workers train one model together) or `competitive` (each trains a variant alone, the best one wins)
+    #[arg(long, default_value = "federated")]
+    paradigm: String,
+    /// A variant of a competitive job: what it changes of these flags, as `lr=0.1,batch-size=32` or `model=cnn.onnx`;
+    /// repeatable. Without any, workers bring their own
+    #[arg(long = "variant", value_name = "KEY=VALUE,…")]
+    variants: Vec<String>,
+    /// The least score that wins a competitive job, like `90%`
+    #[arg(long, value_parser = floor, default_value = "0")]
+    floor: u32,
     /// Training data: the CID of a manifest packed here
     #[arg(long, value_name = "CID")]
     train: String,
@@ -50,9 +53,9 @@ pub(in crate::cli) struct Post {
     /// A name for people
     #[arg(long, default_value = "")]
     name: String,
-    /// Workers; the job starts when so many have joined
-    #[arg(long, default_value_t = 3)]
-    workers: u32,
+    /// Workers; the job starts when so many have joined [default: one for each variant, otherwise 3]
+    #[arg(long)]
+    workers: Option<u32>,
     /// Workers that are enough at the deadline [default: all]
     #[arg(long)]
     min_workers: Option<u32>,
@@ -154,87 +157,93 @@ pub(in crate::cli) struct Post {
 }
 
 pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
-    let bytes = model::read(&post.model)?;
-    let mut graph = decode(&bytes, &Limits::default()).wrap_err_with(|| post.model.display().to_string())?;
     let train = manifest(global, &post.train, Split::Train)?;
     let test = manifest(global, &post.test, Split::Test)?;
-    for (name, manifest) in [("training", &train), ("test", &test)] {
-        ensure!(
-            manifest.shape == graph.sample,
-            "the {name} data's samples have shape {:?}, the model takes {:?}",
-            manifest.shape,
-            graph.sample
-        );
+    let verification = match post.verification.as_str() {
+        "exact" => VerificationClass::Exact,
+        "pinned" => VerificationClass::Pinned,
+        "tolerant" => VerificationClass::Tolerant,
+        other => bail!("--verification {other:?} is none of exact, pinned and tolerant"),
+    };
+    let paradigm = match post.paradigm.as_str() {
+        "federated" => Paradigm::Federated,
+        "competitive" => Paradigm::Competitive,
+        other => bail!("--paradigm {other:?} is none of federated and competitive"),
+    };
+    ensure!(
+        paradigm == Paradigm::Competitive || post.variants.is_empty(),
+        "--variant is for --paradigm competitive"
+    );
+    let task = Task {
+        loss: post.loss,
+        metric: "accuracy".into(),
+        optimizer: Some(Optimizer {
+            momentum: if post.optimizer == "sgd" {
+                post.momentum
+            } else {
+                String::new()
+            },
+            name: post.optimizer,
+            learning_rate: post.lr,
+            weight_decay: post.weight_decay,
+            ..Optimizer::default()
+        }),
+        batch_size: post.batch_size,
+        local_steps: post.local_steps,
+        seed: post.seed,
+        schedule: Some(Schedule {
+            name: post.schedule,
+            warmup: post.warmup,
+            steps: post.schedule_steps,
+            factor: post.schedule_factor,
+        }),
+        clip_norm: post.clip_norm,
+        label_smoothing: post.label_smoothing,
+    };
+    let base = Computation {
+        name: String::new(),
+        model: post.model,
+        start: post.start,
+        task,
+    };
+    let mut computations = Vec::new();
+    for changes in &post.variants {
+        computations.push(base.with(changes)?);
     }
-    if post.compression > 0 {
-        check_model(&graph)?;
+    if paradigm == Paradigm::Federated {
+        computations.push(base);
     }
-    let mut start_bytes = None;
-    if let Some(path) = &post.start {
-        let bytes = std::fs::read(path).wrap_err_with(|| path.display().to_string())?;
-        graph.weights = trainyard_exact::weights_file::from_safetensors(&bytes, &Default::default())
-            .wrap_err_with(|| path.display().to_string())?;
-        start_bytes = Some(bytes);
-    }
+    let (exact, compressed) = (verification == VerificationClass::Exact, post.compression > 0);
+    let data = [("training", &train), ("test", &test)];
+    let loaded: Vec<_> = computations
+        .iter()
+        .map(|c| c.load(exact, compressed, data))
+        .collect::<Result<_>>()?;
     // The mesh is joined before anything is paid: who cannot serve should not post.
     let overlay = mesh::join(global, &post.mesh).await?;
-    let model_cid = overlay.add_bytes(bytes).await?.cid.to_string();
-    let start_cid = match start_bytes {
-        Some(bytes) => overlay.add_bytes(bytes).await?.cid.to_string(),
-        None => String::new(),
-    };
+    let mut variants = Vec::new();
+    for loaded in loaded {
+        variants.push(loaded.offer(&overlay).await?);
+    }
     let provider = Provider {
         peer_id: overlay.peer_id().to_string(),
         addresses: mesh::addresses(&overlay, &post.mesh),
     };
+    let workers = match (post.workers, post.variants.len()) {
+        (Some(workers), _) => workers,
+        (None, 0) => 3,
+        (None, variants) => u32::try_from(variants)?,
+    };
     let mut spec = JobSpec {
         name: post.name,
-        model_cid,
-        start_cid,
-        start_root: if post.start_job > 0 {
-            Vec::new()
-        } else {
-            state_root(&graph.weights).to_vec()
-        },
-        task: Some(Task {
-            loss: post.loss,
-            metric: "accuracy".into(),
-            optimizer: Some(Optimizer {
-                momentum: if post.optimizer == "sgd" {
-                    post.momentum
-                } else {
-                    String::new()
-                },
-                name: post.optimizer,
-                learning_rate: post.lr,
-                weight_decay: post.weight_decay,
-                ..Optimizer::default()
-            }),
-            batch_size: post.batch_size,
-            local_steps: post.local_steps,
-            seed: post.seed,
-            schedule: Some(Schedule {
-                name: post.schedule,
-                warmup: post.warmup,
-                steps: post.schedule_steps,
-                factor: post.schedule_factor,
-            }),
-            clip_norm: post.clip_norm,
-            label_smoothing: post.label_smoothing,
-        }),
         train: Some(reference(&train, post.train)),
         test: Some(reference(&test, post.test)),
         provider: Some(provider),
-        paradigm: Paradigm::Federated.into(),
-        verification: match post.verification.as_str() {
-            "exact" => VerificationClass::Exact.into(),
-            "pinned" => VerificationClass::Pinned.into(),
-            "tolerant" => VerificationClass::Tolerant.into(),
-            other => bail!("--verification {other:?} is none of exact, pinned and tolerant"),
-        },
+        paradigm: paradigm.into(),
+        verification: verification.into(),
         requirements: Some(Requirements {
-            min_workers: post.min_workers.unwrap_or(post.workers),
-            max_workers: post.workers,
+            min_workers: post.min_workers.unwrap_or(workers),
+            max_workers: workers,
             evaluators: post.evaluators,
             gpus: post.gpus,
             gpu_memory_mib: post.gpu_memory_mib,
@@ -249,17 +258,26 @@ pub(super) async fn run(global: &Global, post: Post) -> Result<()> {
             submit: post.submit_blocks,
         }),
         partial_share_bp: post.partial_share_bp,
-        macs_per_sample: graph.macs(),
         delta_share_ppm: post.compression,
-        program_root: Vec::new(),
         round_price: post.round_price,
         target_ppm: post.target.unwrap_or(0),
         start_job: post.start_job,
+        floor_ppm: post.floor,
+        ..JobSpec::default()
     };
-    if spec.verification() == VerificationClass::Exact {
-        let task = spec.task.clone().unwrap_or_default();
-        let program = training(&graph, &parse_task(&task)?, task.batch_size as usize)?;
-        spec.program_root = program.root()?.to_vec();
+    if paradigm == Paradigm::Competitive {
+        spec.variants = variants;
+    } else if let Some(only) = variants.pop() {
+        spec.model_cid = only.model_cid;
+        spec.start_cid = only.start_cid;
+        spec.start_root = if post.start_job > 0 {
+            Vec::new()
+        } else {
+            only.start_root
+        };
+        spec.task = only.task;
+        spec.program_root = only.program_root;
+        spec.macs_per_sample = only.macs_per_sample;
     }
     let budget = Some(coin::utrain(post.budget));
     let build = |client: trainyard_proto::address::Address| {
@@ -299,6 +317,14 @@ pub(super) async fn posted(
     watch::follow(global, job_id, Some(&overlay), Some(&signer)).await?;
     overlay.shutdown().await;
     Ok(())
+}
+
+/// The least score that wins, in parts per million.
+fn floor(text: &str) -> Result<u32, String> {
+    match text {
+        "0" => Ok(0),
+        _ => share(text).ok_or_else(|| "0, or a score between 0.0001% and 100%".into()),
+    }
 }
 
 /// Parts per million of a delta that are sent; 0 where it is sent whole.
@@ -378,5 +404,7 @@ mod tests {
         ] {
             assert!(delta_share(text).is_err(), "{text:?} was taken");
         }
+        assert_eq!((floor("0"), floor("97.5%")), (Ok(0), Ok(975_000)));
+        assert!(floor("97.5").is_err() && floor("101%").is_err());
     }
 }

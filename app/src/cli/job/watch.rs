@@ -11,6 +11,7 @@ use trainyard_client::{
     rpc::Client,
     signer::Signer,
 };
+use trainyard_modules::job::{standing_name, variant_of};
 use trainyard_overlay::{Overlay, Topic};
 use trainyard_proto::{
     any, coin,
@@ -194,6 +195,14 @@ impl Teller {
             "job_topped_up" => format!("{} more, the budget is {} now", get("amount"), get("budget")),
             "job_training_ended" => format!("training ends after {} rounds: {}", get("rounds"), get("reason")),
             "job_evaluator_dismissed" => format!("{} is out: {}", get("evaluator"), get("reason")),
+            "job_joined" if event.attribute("variant").is_some() => {
+                format!(
+                    "{} joins with a stake of {} to train {}",
+                    get("worker"),
+                    get("stake"),
+                    get("variant")
+                )
+            }
             "job_joined" => format!("{} joins with a stake of {}", get("worker"), get("stake")),
             "job_left" => format!("{} leaves", get("worker")),
             "job_evaluator_drawn" => format!("{} is drawn as an evaluator", get("evaluator")),
@@ -217,13 +226,33 @@ impl Teller {
                     short(get("end_root"))
                 )
             }
+            "job_round_closed" if event.attribute("end_root").is_none() => format!("round {} closes", round()),
             "job_round_closed" => format!("round {} closes on root {}", round(), short(get("end_root"))),
             "job_worker_dropped" => format!("{} is dropped: {}", get("worker"), get("reason")),
             "job_result_submitted" => format!("{} submits {}", get("worker"), get("model_cid")),
+            "job_submitted" if event.attribute("artifacts").is_some() => {
+                format!("{} artifacts are in", get("artifacts"))
+            }
+            "job_artifact_duplicate" => format!("{} has the same weights as an earlier one", get("worker")),
             "job_submitted" => format!("the result is in: {}", get("model_cid")),
-            "job_evaluating" => "evaluators score the model".into(),
+            "job_evaluating" => "evaluators score what is in".into(),
             "job_evaluation_committed" => format!("{} commits to its score", get("evaluator")),
             "job_revealing" => "all scores are committed, evaluators reveal".into(),
+            "job_evaluation_revealed" if event.attribute("artifacts").is_some() => {
+                format!(
+                    "{} reveals what it found of {} artifacts",
+                    get("evaluator"),
+                    get("artifacts")
+                )
+            }
+            "job_artifact_judged" => {
+                format!(
+                    "{} scores {} %: {}",
+                    get("worker"),
+                    percent(get("score_ppm")),
+                    get("standing")
+                )
+            }
             "job_evaluation_revealed" => format!("{} reveals {} %", get("evaluator"), percent(get("score_ppm"))),
             "job_payment" => format!("{} to {} ({})", get("amount"), get("recipient"), get("reason")),
             "job_settled" if !get("reason").is_empty() => format!("settled without a score: {}", get("reason")),
@@ -260,8 +289,7 @@ impl Teller {
                 }));
             }
             Some(Body::Note(note)) => {
-                // The text comes from another: control characters must not reach the terminal.
-                let note: String = note.text.chars().filter(|c| !c.is_control()).take(200).collect();
+                let note = printable(&note.text);
                 self.say(
                     0,
                     &format!("{sender}: {note}"),
@@ -277,6 +305,18 @@ impl Teller {
             println!("{}", serde_json::to_string(job).unwrap_or_default());
             return;
         }
+        let spec = job.spec.clone().unwrap_or_default();
+        for worker in &job.workers {
+            let Some(variant) = variant_of(&spec, worker) else {
+                continue;
+            };
+            let score = percent(&worker.score_ppm.to_string());
+            let (name, standing) = (printable(&variant.name), standing_name(worker.standing()));
+            println!(
+                "        {score:>8} %  {standing:<15}  {}  {name}",
+                short(&worker.address)
+            );
+        }
         for payment in &job.payments {
             println!(
                 "        {:>14}  {:<9}  {}",
@@ -286,6 +326,11 @@ impl Teller {
             );
         }
     }
+}
+
+/// A text of another's: control characters must not reach the terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 fn short(text: &str) -> String {
