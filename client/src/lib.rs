@@ -8,6 +8,7 @@
 //! | [`signer`] | an account that sends transactions and keeps count of its sequence |
 //! | [`blocks`] | what CometBFT knows beside the state: blocks, validators, transactions |
 //! | [`events`] | blocks' events, in order and without gaps |
+//! | [`proof`] | ICS23 proofs of the state against an app hash |
 //! | [`members`] | who belongs to a job |
 //! | [`data`] | datasets: manifests, shards, importers, key grants |
 
@@ -16,6 +17,7 @@ pub mod data;
 pub mod events;
 pub mod keys;
 pub mod members;
+pub mod proof;
 pub mod rpc;
 pub mod signer;
 pub mod tx;

@@ -27,9 +27,8 @@ const IMPORTS: [(&str, &[&str]); 8] = [
 ];
 
 /// A dependency and the one crate that may name it.
-const HOMES: [(&str, &str); 6] = [
+const HOMES: [(&str, &str); 5] = [
     ("rocksdb", "app"),
-    ("jmt", "app"),
     ("libp2p", "overlay"),
     ("libp2p-stream", "overlay"),
     ("tch", "trainerd"),

@@ -3,6 +3,7 @@
 //! ```text
 //! mod.rs       the calls of ABCI 2.0, each a short function
 //! verifier.rs  signatures are verified once: CheckTx remembers for FinalizeBlock
+//! reads.rs     the committed state as the state machine reads it
 //! convert.rs   between the state machine's types and tendermint's
 //! query.rs     queries by path, and raw keys with ICS23 proofs
 //! ```
@@ -12,29 +13,40 @@
 
 mod convert;
 mod query;
+mod reads;
 mod verifier;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use rayon::prelude::*;
 use tendermint_proto::v0_38::abci;
 use trainyard_modules::{
-    context::Block,
+    context::{Block, Event},
     error::Error,
     gas::Gas,
-    machine::{self, Genesis, Mode, ante::Tx},
+    machine::{
+        self, Genesis, Mode,
+        ante::{self, Tx},
+    },
     pouw,
-    state::{Changes, Empty, Pairs, Reader, State},
+    staking::Power,
+    state::{Changes, Empty, Reader, State},
     upgrade::{self, Binary, Plan, Refusal},
 };
 
-use self::verifier::Remembering;
+use self::{
+    reads::{Committed, Reads},
+    verifier::Remembering,
+};
 use crate::{
     abci::{self as abci_server, FatalError},
-    store::{Batch, Snapshot, Store, StoreError},
+    store::{Batch, Known, Store, StoreError},
 };
 
 /// Gas of all transactions of a block, at most.
 pub const MAX_BLOCK_GAS: u64 = 400_000_000;
+/// Transactions whose signatures one thread verifies at a time.
+const LOOK_AHEAD: usize = 32;
 /// Name of the store's note about the last block.
 const BLOCK_NOTE: &str = "block";
 
@@ -82,6 +94,15 @@ struct Pending {
     batch: Option<(Batch, Block)>,
 }
 
+/// What a block does, computed and not prepared yet.
+struct Executed {
+    changes: Changes,
+    block: Block,
+    results: Vec<abci::ExecTxResult>,
+    events: Vec<Event>,
+    powers: Vec<Power>,
+}
+
 /// The state that waiting transactions are checked on: the last committed one and what those before them changed.
 #[derive(Default)]
 struct CheckState {
@@ -101,25 +122,6 @@ pub struct Application {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic in a handler stops the node; until it has stopped, the others may still read.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A committed version, as the state machine reads it.
-struct Committed(Snapshot);
-
-impl Reader for Committed {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.0.get(key).map_err(|e| Error::fatal(e.to_string()))
-    }
-
-    fn range(&self, start: &[u8], end: Option<&[u8]>, reverse: bool) -> Result<Pairs<'_>, Error> {
-        let range = self
-            .0
-            .range(start, end, reverse)
-            .map_err(|e| Error::fatal(e.to_string()))?;
-        Ok(Box::new(
-            range.map(|pair| pair.map_err(|e| Error::fatal(e.to_string()))),
-        ))
-    }
 }
 
 impl abci_server::Application for Application {
@@ -298,33 +300,28 @@ impl Application {
     /// `FinalizeBlock`: executes from the last committed state and computes the app hash; writes nothing.
     pub fn finalize_block(&self, request: abci::RequestFinalizeBlock) -> Result<abci::ResponseFinalizeBlock, Fatal> {
         let height = convert::unsigned(request.height);
-        let (changes, block, results, events, powers) = self.on_base(|base, last| {
-            let block = Block {
-                chain_id: last.chain_id.clone(),
-                height,
-                time: request
-                    .time
-                    .as_ref()
-                    .map_or(last.time, |t| convert::unsigned(t.seconds)),
-                proposer: request.proposer_address.to_vec(),
-                hash: request.hash.to_vec(),
-            };
-            let mut state = State::new(base, Gas::unlimited());
-            let mut events = Vec::new();
-            let commit = convert::last_commit(&request);
-            machine::begin_block(&mut state, &block, &commit, self.config.binary, &mut events)?;
-            let mut results = Vec::with_capacity(request.txs.len());
-            for (index, tx) in request.txs.iter().enumerate() {
-                if index == 0 && pouw::is_header(tx) {
-                    results.push(convert::header_result());
-                    continue;
-                }
-                let result = machine::run_tx(&mut state, &block, tx, Mode::Deliver, &self.verifier)?;
-                results.push(convert::tx_result(result));
-            }
-            let powers = machine::end_block(&mut state, &block, &mut events)?;
-            Ok((state.into_changes(), block, results, events, powers))
-        })?;
+        let executed = if let Some(last) = self.last_block() {
+            let base = Committed(self.store.snapshot());
+            let known = self.look_ahead(&base, &last, &request.txs)?;
+            let reads = Reads::new(&base, known)?;
+            let executed = self.execute(&reads, &last, &request)?;
+            (executed, reads.into_known())
+        } else {
+            (
+                self.on_base(|base, last| self.execute(base, last, &request))?,
+                Known::new(),
+            )
+        };
+        let (
+            Executed {
+                changes,
+                block,
+                results,
+                events,
+                powers,
+            },
+            known,
+        ) = executed;
         let mut pending = lock(&self.pending);
         let changes = match (&pending.genesis, self.store.latest()) {
             // Block 1 commits the genesis with its own changes over it.
@@ -335,7 +332,7 @@ impl Application {
             }
             _ => changes,
         };
-        let mut batch = self.store.prepare(height, changes)?;
+        let mut batch = self.store.prepare_known(height, changes, &known)?;
         batch.put_note(BLOCK_NOTE, convert::encode_block(&block));
         let app_hash = batch.committed().app_hash.to_vec();
         pending.batch = Some((batch, block));
@@ -346,6 +343,62 @@ impl Application {
             consensus_param_updates: None,
             app_hash: app_hash.into(),
         })
+    }
+
+    /// Executes a block on the state before it.
+    fn execute(
+        &self,
+        base: &dyn Reader,
+        last: &Block,
+        request: &abci::RequestFinalizeBlock,
+    ) -> Result<Executed, Error> {
+        let block = Block {
+            chain_id: last.chain_id.clone(),
+            height: convert::unsigned(request.height),
+            time: request
+                .time
+                .as_ref()
+                .map_or(last.time, |t| convert::unsigned(t.seconds)),
+            proposer: request.proposer_address.to_vec(),
+            hash: request.hash.to_vec(),
+        };
+        let mut state = State::new(base, Gas::unlimited());
+        let mut events = Vec::new();
+        let commit = convert::last_commit(request);
+        machine::begin_block(&mut state, &block, &commit, self.config.binary, &mut events)?;
+        let mut results = Vec::with_capacity(request.txs.len());
+        for (index, tx) in request.txs.iter().enumerate() {
+            if index == 0 && pouw::is_header(tx) {
+                results.push(convert::header_result());
+                continue;
+            }
+            let result = machine::run_tx(&mut state, &block, tx, Mode::Deliver, &self.verifier)?;
+            results.push(convert::tx_result(result));
+        }
+        let powers = machine::end_block(&mut state, &block, &mut events)?;
+        Ok(Executed {
+            changes: state.into_changes(),
+            block,
+            results,
+            events,
+            powers,
+        })
+    }
+
+    /// Verifies the signatures of a block in parallel, for the verifier to remember, and returns what was read for it.
+    fn look_ahead(&self, base: &Committed, last: &Block, txs: &[bytes::Bytes]) -> Result<Known, Error> {
+        let parts: Result<Vec<Known>, Error> = txs
+            .par_chunks(LOOK_AHEAD)
+            .map(|txs| {
+                let reads = Reads::new(base, Known::new())?;
+                for tx in txs {
+                    let mut state = State::new(&reads, Gas::unlimited());
+                    ante::look_ahead(&mut state, &last.chain_id, tx, &self.verifier)?;
+                }
+                Ok(reads.into_known())
+            })
+            .collect();
+        Ok(parts?.into_iter().flatten().collect())
     }
 
     /// `Commit`: writes what `FinalizeBlock` computed, in one atomic write.

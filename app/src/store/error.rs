@@ -30,9 +30,6 @@ pub enum StoreError {
     /// What is on the disk is not what this program writes.
     #[error("the store is damaged: {0}; restore it from a snapshot or sync again")]
     Damaged(String),
-    /// The Merkle tree refused an operation.
-    #[error("the state tree failed: {0}")]
-    Tree(String),
     /// The height was there once.
     #[error("height {height} is not available: the lowest height available is {oldest}")]
     Pruned {
@@ -100,14 +97,5 @@ impl From<rocksdb::Error> for StoreError {
         } else {
             Self::Database(error)
         }
-    }
-}
-
-/// Errors of the tree: mostly our own, on their way back through the tree's reader.
-impl From<anyhow::Error> for StoreError {
-    fn from(error: anyhow::Error) -> Self {
-        error
-            .downcast::<Self>()
-            .unwrap_or_else(|other| Self::Tree(format!("{other:#}")))
     }
 }

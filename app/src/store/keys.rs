@@ -2,42 +2,37 @@
 //!
 //! | column | key | value |
 //! |---|---|---|
-//! | `nodes` | version ‖ nibble count ‖ nibbles | a node of the Merkle tree (borsh) |
+//! | `nodes` | version ‖ depth ‖ branches | a node of the Merkle tree |
 //! | `values` | escaped key ‖ inverted version | `1` ‖ value, or `0`: deleted |
 //! | `preimages` | SHA-256 of a key | the key |
-//! | `index` | version ‖ kind ‖ a key of `nodes` or `values` | empty: what that version made superfluous |
+//! | `index` | version ‖ number | what that version made superfluous: kind ‖ length ‖ a key of `nodes` or `values`, … |
 //! | `meta` | name | latest version, lowest version, the node's own notes |
 //!
 //! Integers are big-endian. A key is escaped (`00` → `00 ff`, then `00 01` at the end) so that no key is a prefix of
 //! another and the order of the bytes is the order of the keys; the inverted version puts the newest value first.
 
-use jmt::storage::NodeKey;
-
 use super::StoreError;
+use super::tree::Hash;
 
 /// Length of a version at the end of a key in `values`, bytes.
 const VERSION: usize = 8;
 const TERMINATOR: [u8; 2] = [0, 1];
 
-/// The key in `nodes` of a node of the tree.
-pub(super) fn node(key: &NodeKey) -> Vec<u8> {
-    let path = key.nibble_path();
-    let mut bytes = node_root(key.version());
-    bytes[8] = u8::try_from(path.num_nibbles()).unwrap_or(u8::MAX);
-    let mut high = None;
-    for nibble in path.nibbles() {
-        let nibble = u8::from(nibble);
-        match high.take() {
-            None => high = Some(nibble << 4),
-            Some(high) => bytes.push(high | nibble),
-        }
+/// The key in `nodes` of the node of `version` at `depth` (four bits each) on the way to `key`.
+pub(super) fn node(version: u64, key: &Hash, depth: usize) -> Vec<u8> {
+    let mut bytes = root(version);
+    bytes[8] = u8::try_from(depth).unwrap_or(u8::MAX);
+    bytes.extend_from_slice(&key[..depth.div_ceil(2)]);
+    if depth % 2 == 1
+        && let Some(last) = bytes.last_mut()
+    {
+        *last &= 0xf0;
     }
-    bytes.extend(high);
     bytes
 }
 
-/// The key in `nodes` of the root at `version`: the empty path.
-pub(super) fn node_root(version: u64) -> Vec<u8> {
+/// The key in `nodes` of the root of `version`.
+pub(super) fn root(version: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(16);
     bytes.extend_from_slice(&version.to_be_bytes());
     bytes.push(0);
@@ -47,12 +42,13 @@ pub(super) fn node_root(version: u64) -> Vec<u8> {
 /// The part of a key in `values` that all versions of `key` share.
 pub(super) fn escape(key: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len() + TERMINATOR.len() + VERSION);
-    for &byte in key {
-        bytes.push(byte);
-        if byte == 0 {
-            bytes.push(0xff);
-        }
+    let mut rest = key;
+    while let Some(zero) = rest.iter().position(|byte| *byte == 0) {
+        bytes.extend_from_slice(&rest[..=zero]);
+        bytes.push(0xff);
+        rest = &rest[zero + 1..];
     }
+    bytes.extend_from_slice(rest);
     bytes.extend_from_slice(&TERMINATOR);
     bytes
 }
@@ -113,24 +109,64 @@ pub(super) enum Stale {
     Tombstone = 2,
 }
 
-/// The key in `index` that says: readers at `version` and above do not need `key`.
-pub(super) fn index(version: u64, kind: Stale, key: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(9 + key.len());
-    bytes.extend_from_slice(&version.to_be_bytes());
-    bytes.push(kind as u8);
-    bytes.extend_from_slice(key);
-    bytes
+/// Bytes from which on a row of `index` is full.
+const INDEX_ROW: usize = 16 << 10;
+
+/// What a version makes superfluous, packed into few rows: readers at that version and above do not need these keys.
+#[derive(Default)]
+pub(super) struct StaleRows(Vec<Vec<u8>>);
+
+impl StaleRows {
+    pub(super) fn push(&mut self, kind: Stale, key: &[u8]) {
+        if self.0.last().is_none_or(|row| row.len() >= INDEX_ROW) {
+            self.0.push(Vec::with_capacity(INDEX_ROW / 4));
+        }
+        if let Some(row) = self.0.last_mut() {
+            row.push(kind as u8);
+            row.extend_from_slice(&u32::try_from(key.len()).unwrap_or(u32::MAX).to_be_bytes());
+            row.extend_from_slice(key);
+        }
+    }
+
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
+    /// The rows of `index`.
+    pub(super) fn rows(self, version: u64) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        (0_u32..)
+            .zip(self.0)
+            .map(move |(number, row)| ([&version.to_be_bytes()[..], &number.to_be_bytes()].concat(), row))
+    }
 }
 
-/// Inverts [`index`], leaving out the version.
-pub(super) fn split_index(key: &[u8]) -> Result<(Stale, &[u8]), StoreError> {
-    let kind = match key.get(8) {
-        Some(0) => Stale::Node,
-        Some(1) => Stale::Value,
-        Some(2) => Stale::Tombstone,
-        other => return Err(StoreError::Damaged(format!("kind {other:?} in the column `index`"))),
+/// The keys in a row of `index`.
+pub(super) fn stale(row: &[u8]) -> impl Iterator<Item = Result<(Stale, &[u8]), StoreError>> {
+    let mut rest = row;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let found = next_stale(&mut rest);
+        if found.is_none() {
+            rest = &[];
+        }
+        Some(found.ok_or_else(|| StoreError::Damaged("a row of the column `index` cannot be read".into())))
+    })
+}
+
+fn next_stale<'a>(rest: &mut &'a [u8]) -> Option<(Stale, &'a [u8])> {
+    let (kind, tail) = rest.split_first()?;
+    let kind = match kind {
+        0 => Stale::Node,
+        1 => Stale::Value,
+        2 => Stale::Tombstone,
+        _ => return None,
     };
-    Ok((kind, &key[9..]))
+    let (length, tail) = tail.split_first_chunk()?;
+    let (key, tail) = tail.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    *rest = tail;
+    Some((kind, key))
 }
 
 /// What a row of `values` holds for a value, or for its absence.
@@ -179,8 +215,15 @@ mod tests {
             assert!(unescape(bad).is_err(), "{bad:?}");
         }
         assert!(split_value(&[0; 7]).is_err());
-        assert!(split_index(&[0; 8]).is_err());
-        assert!(split_index(&[9; 9]).is_err());
+        for bad in [&[9, 0, 0, 0, 0][..], &[0, 0, 0], &[1, 0, 0, 0, 2, 7]] {
+            assert!(stale(bad).any(|entry| entry.is_err()), "{bad:?}");
+        }
+        let mut rows = StaleRows::default();
+        rows.push(Stale::Value, b"key");
+        rows.push(Stale::Node, b"");
+        let (_, row) = rows.rows(1).next().unwrap();
+        let read: Vec<_> = stale(&row).map(Result::unwrap).collect();
+        assert_eq!(read, [(Stale::Value, &b"key"[..]), (Stale::Node, &b""[..])]);
         assert!(decode_value(&[]).is_err());
         assert!(decode_value(&[0, 1]).is_err());
         assert_eq!(decode_value(&encode_value(Some(&[]))).unwrap(), Some(vec![]));

@@ -8,44 +8,52 @@
 //! mod.rs       the store: open, prepare, commit, prove
 //! snapshot.rs  reading the state at a height: single keys and ordered ranges
 //! prune.rs     forgetting old heights, taking back the latest one
-//! tree.rs      how the Merkle tree reads the columns
+//! tree.rs      the Merkle tree: its nodes, how they are hashed and stored
+//! update.rs    what a height changes in the tree
+//! proof.rs     ICS23 proofs out of the tree
 //! columns.rs   RocksDB: columns, tuning, who has it open
 //! keys.rs      how keys are laid out in the columns
 //! ```
 //!
-//! The tree is a Jellyfish Merkle tree (`jmt`) with SHA-256, whose version is the height. It is ordered by the hash of
-//! the key, so the values live beside it in the order of their keys.
+//! The tree is a Jellyfish Merkle tree with SHA-256, whose version is the height. It is ordered by the hash of the key, so
+//! the values live beside it in the order of their keys.
 
 mod columns;
 mod error;
 mod keys;
+mod proof;
 mod prune;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod update;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use jmt::{KeyHash, RootHash, Sha256Jmt};
-use rocksdb::{DB, WriteBatch, WriteOptions};
+use rayon::prelude::*;
+use rocksdb::{DB, DBRawIterator, WriteBatch, WriteOptions};
 use sha2::{Digest, Sha256};
+use trainyard_client::proof::{EMPTY, provable};
 
 use columns::{INDEX, META, NODES, PREIMAGES, VALUES, handle};
 pub use error::StoreError;
-use keys::Stale;
-pub use snapshot::{Pair, Range, Snapshot};
-use tree::Tree;
-pub use tree::provable;
+use keys::{Stale, StaleRows};
+pub use snapshot::{Cursor, Pair, Range, Snapshot, Version};
+use tree::Hash;
+use update::{Change, Output, Update};
 
 /// A change of the state: per key its new value, or `None` to delete it.
 pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// What the tree is told of a change.
-type Leaf = (KeyHash, Option<Vec<u8>>);
+/// The newest rows of keys as of the latest height, read while the next one was computed.
+pub type Known = HashMap<Vec<u8>, Option<Version>>;
+
+/// Below how many changes threads cost more than they bring.
+const PARALLEL: usize = 64;
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -137,7 +145,7 @@ impl Store {
 
     /// The app hash of the empty state.
     pub fn empty_root() -> [u8; 32] {
-        Sha256Jmt::<'static, Tree<'static>>::EMPTY_ROOT.0
+        EMPTY
     }
 
     /// The latest committed height, if there is one.
@@ -170,13 +178,9 @@ impl Store {
     /// The app hash of `height`.
     pub fn app_hash(&self, height: u64) -> Result<[u8; 32], StoreError> {
         self.inner.check(height)?;
-        let tree = Tree {
-            db: &self.inner.db,
-            before_first: None,
-        };
-        let root = Sha256Jmt::new(&tree).get_root_hash(height);
+        let root = tree::root(&self.inner.db, height);
         self.inner.check_oldest(height)?;
-        Ok(root?.0)
+        Ok(root?.hash())
     }
 
     /// The note that was committed under `name`.
@@ -192,7 +196,11 @@ impl Store {
     /// The first height may be any from 1 on; then each follows the one before. A height without changes has the app
     /// hash of the one before. Setting a key to the value it has and deleting a key that is not there are no changes.
     pub fn prepare(&self, height: u64, changes: Changes) -> Result<Batch, StoreError> {
-        let db = &self.inner.db;
+        self.prepare_known(height, changes, &Known::new())
+    }
+
+    /// Like [`Self::prepare`], without reading again what is `known` of the latest height.
+    pub fn prepare_known(&self, height: u64, changes: Changes, known: &Known) -> Result<Batch, StoreError> {
         let base = self.latest();
         let expected = base.map_or(1, |base| base.height + 1);
         if height < expected || (base.is_some() && height > expected) {
@@ -201,35 +209,26 @@ impl Store {
                 expected,
             });
         }
-        let mut writes = WriteBatch::default();
-        let mut leaves = Vec::with_capacity(changes.len());
-        for (key, value) in changes {
-            if let Some(leaf) = self.change(height, &key, value, &mut writes)? {
-                leaves.push(leaf);
-            }
-        }
-        let tree = Tree {
-            db,
-            before_first: base.is_none().then(|| height - 1),
+        let changes: Vec<_> = changes.into_iter().collect();
+        let (db, seeker) = (&self.inner.db, || snapshot::seeker(&self.inner.db));
+        let rows: Result<Vec<Option<Row>>, _> = if changes.len() < PARALLEL {
+            let mut rows = seeker()?;
+            let changed = changes
+                .into_iter()
+                .map(|(key, value)| change(&mut rows, height, key, value, known));
+            changed.collect()
+        } else {
+            let changed = changes
+                .into_par_iter()
+                .with_min_len(PARALLEL)
+                .map_init(seeker, |rows, (key, value)| match rows {
+                    Ok(rows) => change(rows, height, key, value, known),
+                    Err(_) => change(&mut snapshot::seeker(db)?, height, key, value, known),
+                });
+            changed.collect()
         };
-        let (RootHash(app_hash), update) = Sha256Jmt::new(&tree).put_value_set(leaves, height)?;
-        let (nodes, index) = (handle(db, NODES)?, handle(db, INDEX)?);
-        for (key, node) in update.node_batch.nodes() {
-            let row = borsh::to_vec(node).map_err(|error| StoreError::Tree(error.to_string()))?;
-            writes.put_cf(nodes, keys::node(key), row);
-        }
-        for stale in &update.stale_node_index_batch {
-            let key = keys::index(stale.stale_since_version, Stale::Node, &keys::node(&stale.node_key));
-            writes.put_cf(index, key, []);
-        }
-        if let Some(base) = base {
-            // The tree does not say so when it copies an unchanged root or replaces an empty one.
-            writes.put_cf(
-                index,
-                keys::index(height, Stale::Node, &keys::node_root(base.height)),
-                [],
-            );
-        }
+        let rows = rows?.into_iter().flatten().collect();
+        let (app_hash, writes) = self.write(base.map(|base| base.height), height, rows)?;
         Ok(Batch {
             committed: Committed { height, app_hash },
             base,
@@ -238,50 +237,33 @@ impl Store {
         })
     }
 
-    /// Adds one change to `writes`, unless it changes nothing, and returns the tree's leaf for it.
-    fn change(
-        &self,
-        height: u64,
-        key: &[u8],
-        value: Option<Vec<u8>>,
-        writes: &mut WriteBatch,
-    ) -> Result<Option<Leaf>, StoreError> {
-        if key.is_empty() {
-            return Err(StoreError::EmptyKey);
-        }
+    /// The writes of a version over another one, and its app hash.
+    fn write(&self, base: Option<u64>, height: u64, mut rows: Vec<Row>) -> Result<(Hash, WriteBatch), StoreError> {
         let db = &self.inner.db;
-        let escaped = keys::escape(key);
-        let before = snapshot::newest(db, &escaped, height)?;
-        let live = before
-            .as_ref()
-            .and_then(|(version, value)| value.as_ref().map(|value| (*version, value)));
-        if live.map(|(_, value)| value) == value.as_ref() {
-            return Ok(None);
-        }
-        let row = keys::value(&escaped, height);
-        writes.put_cf(handle(db, VALUES)?, &row, keys::encode_value(value.as_deref()));
-        let index = handle(db, INDEX)?;
-        let hash = key_hash(key);
-        match live {
-            Some((version, _)) => {
-                let replaced = keys::value(&escaped, version);
-                writes.put_cf(index, keys::index(height, Stale::Value, &replaced), []);
+        let (nodes, values) = (handle(db, NODES)?, handle(db, VALUES)?);
+        let (preimages, index) = (handle(db, PREIMAGES)?, handle(db, INDEX)?);
+        let mut writes = WriteBatch::default();
+        let mut output = Output::default();
+        for row in &rows {
+            writes.put_cf(values, &row.row, &row.value);
+            match &row.replaced {
+                Some(replaced) => output.stale.push(Stale::Value, replaced),
+                None => writes.put_cf(preimages, row.change.key, &row.key),
             }
-            None => writes.put_cf(handle(db, PREIMAGES)?, hash.0, key),
+            if row.change.value.is_none() {
+                output.stale.push(Stale::Tombstone, &row.row);
+            }
         }
-        if value.is_none() {
-            writes.put_cf(index, keys::index(height, Stale::Tombstone, &row), []);
+        rows.sort_unstable_by_key(|row| row.change.key);
+        let changes: Vec<Change> = rows.into_iter().map(|row| row.change).collect();
+        let root = Update { db, version: height }.run(base, &changes, &mut output)?;
+        for (key, row) in output.rows {
+            writes.put_cf(nodes, key, row);
         }
-        Ok(Some((
-            hash,
-            value.map(|value| {
-                if value.is_empty() {
-                    provable(&value).to_vec()
-                } else {
-                    value
-                }
-            }),
-        )))
+        for (key, row) in output.stale.rows(height) {
+            writes.put_cf(index, key, row);
+        }
+        Ok((root, writes))
     }
 
     /// Writes a batch, synced, or nothing at all; then sweeps what `keep_recent` allows to forget. After an error the
@@ -328,22 +310,65 @@ impl Store {
 
     /// The value of `key` at `height` and a proof of it, or of its absence, against the app hash of `height`.
     ///
-    /// It verifies with [`jmt::ics23_spec`]; what is proven of a stored empty value is [`provable`] of it.
+    /// It verifies with [`trainyard_client::proof::spec`]; what is proven of a stored empty value is [`provable`] of it.
     pub fn prove(&self, key: &[u8], height: u64) -> Result<(Option<Vec<u8>>, ics23::CommitmentProof), StoreError> {
         if key.is_empty() {
             return Err(StoreError::EmptyKey);
         }
-        if self.app_hash(height)? == Self::empty_root() {
-            return Err(StoreError::EmptyTree { height });
-        }
-        let tree = Tree {
-            db: &self.inner.db,
-            before_first: None,
-        };
-        let proof = Sha256Jmt::new(&tree).get_with_ics23_proof(key.to_vec(), height);
-        let value = self.at(height)?.get(key)?; // Also says so if the height was pruned meanwhile.
-        Ok((value, proof?.1))
+        self.inner.check(height)?;
+        let proven = proof::prove(&self.inner.db, key, height);
+        self.inner.check_oldest(height)?; // It may have been pruned meanwhile.
+        proven
     }
+}
+
+/// What one change writes; nothing where it changes nothing.
+fn change(
+    rows: &mut DBRawIterator<'_>,
+    height: u64,
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+    known: &Known,
+) -> Result<Option<Row>, StoreError> {
+    if key.is_empty() {
+        return Err(StoreError::EmptyKey);
+    }
+    let escaped = keys::escape(&key);
+    let read;
+    let before = match known.get(&key) {
+        Some(before) => before,
+        None => {
+            read = snapshot::seek(rows, &escaped, height)?;
+            &read
+        }
+    };
+    let live = before
+        .as_ref()
+        .and_then(|(version, value)| value.as_ref().map(|value| (*version, value)));
+    if live.map(|(_, value)| value) == value.as_ref() {
+        return Ok(None);
+    }
+    Ok(Some(Row {
+        change: Change {
+            key: key_hash(&key),
+            value: value.as_deref().map(|value| Sha256::digest(provable(value)).into()),
+        },
+        row: keys::value(&escaped, height),
+        replaced: live.map(|(version, _)| keys::value(&escaped, version)),
+        value: keys::encode_value(value.as_deref()),
+        key,
+    }))
+}
+
+/// What a change writes.
+struct Row {
+    change: Change,
+    key: Vec<u8>,
+    /// Its place in `values`, and what stands there.
+    row: Vec<u8>,
+    value: Vec<u8>,
+    /// The row that it replaces.
+    replaced: Option<Vec<u8>>,
 }
 
 impl Inner {
@@ -393,8 +418,8 @@ impl Inner {
 }
 
 /// Where a key lies in the tree.
-fn key_hash(key: &[u8]) -> KeyHash {
-    KeyHash(Sha256::digest(key).into())
+fn key_hash(key: &[u8]) -> Hash {
+    Sha256::digest(key).into()
 }
 
 fn encode_committed(committed: Committed) -> Vec<u8> {

@@ -2,12 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use jmt::storage::Node;
 use rocksdb::{Direction, IteratorMode, WriteBatch};
 
 use super::columns::{INDEX, META, NODES, PREIMAGES, VALUES, handle};
 use super::keys::{self, Stale};
-use super::tree::decode_node;
+use super::tree::{self, Child, Leaf, Node};
 use super::{Committed, Inner, LATEST, OLDEST, Store, StoreError, encode_committed, key_hash, snapshot};
 
 /// How many rows a commit sweeps at most, so that a long backlog does not hold up a block.
@@ -47,18 +46,30 @@ impl Store {
         let from_last = || IteratorMode::From(&version, Direction::Forward);
         for row in db.iterator_cf(nodes, from_last()) {
             let (key, node) = row?;
-            // Every value set at this height has a leaf of this version (leaves that merely moved have one, too).
-            if let Node::Leaf(leaf) = decode_node(&node)?
-                && let Some(user_key) = db.get_cf(handle(db, PREIMAGES)?, leaf.key_hash().0)?
-            {
-                writes.delete_cf(values, keys::value(&keys::escape(&user_key), last));
+            let leaves: Vec<Leaf> = match tree::decode(&node)? {
+                Node::Empty => Vec::new(),
+                Node::Leaf(leaf) => vec![leaf],
+                Node::Inner(branches) => {
+                    let leaves = branches.into_iter().flatten().filter_map(|child| match child {
+                        Child::Leaf(leaf) => Some(leaf),
+                        Child::Node { .. } => None,
+                    });
+                    leaves.collect()
+                }
+            };
+            for leaf in leaves.iter().filter(|leaf| leaf.version == last) {
+                if let Some(user_key) = db.get_cf(handle(db, PREIMAGES)?, leaf.key)? {
+                    writes.delete_cf(values, keys::value(&keys::escape(&user_key), last));
+                }
             }
             writes.delete_cf(nodes, key);
         }
         for row in db.iterator_cf(index, from_last()) {
-            let (key, _) = row?;
-            if let (Stale::Tombstone, tombstone) = keys::split_index(&key)? {
-                writes.delete_cf(values, tombstone);
+            let (key, stale) = row?;
+            for entry in keys::stale(&stale) {
+                if let (Stale::Tombstone, tombstone) = entry? {
+                    writes.delete_cf(values, tombstone);
+                }
             }
             writes.delete_cf(index, key);
         }
@@ -70,7 +81,7 @@ impl Store {
 }
 
 impl Inner {
-    /// Makes `keep_from` the lowest height and deletes up to `limit` rows that it made superfluous. `swept` is the
+    /// Makes `keep_from` the lowest height and deletes about `limit` rows that it made superfluous. `swept` is the
     /// writer's note of where in the index to begin: what lies before is deleted, and slow to step over.
     pub(super) fn forget(&self, swept: &mut Vec<u8>, keep_from: u64, limit: usize) -> Result<usize, StoreError> {
         if keep_from > self.oldest.load(Ordering::SeqCst) {
@@ -90,41 +101,46 @@ impl Inner {
         Ok(deleted)
     }
 
-    /// Deletes up to `limit` rows that no height from `keep_from` on needs.
+    /// Deletes about `limit` rows that no height from `keep_from` on needs.
     fn sweep(&self, swept: &mut Vec<u8>, keep_from: u64, limit: usize) -> Result<usize, StoreError> {
         let db = &self.db;
         let index = handle(db, INDEX)?;
         let mut writes = WriteBatch::default();
         let mut last = None;
         let mut count = 0;
-        for row in db
-            .iterator_cf(index, IteratorMode::From(swept.as_slice(), Direction::Forward))
-            .take(limit)
-        {
-            let (key, _) = row?;
-            if key[..] >= (keep_from + 1).to_be_bytes()[..] {
+        for row in db.iterator_cf(index, IteratorMode::From(swept.as_slice(), Direction::Forward)) {
+            let (key, stale) = row?;
+            if key[..] >= (keep_from + 1).to_be_bytes()[..] || count >= limit {
                 break;
             }
-            match keys::split_index(&key)? {
-                (Stale::Node, node) => writes.delete_cf(handle(db, NODES)?, node),
-                (Stale::Value, value) => writes.delete_cf(handle(db, VALUES)?, value),
-                (Stale::Tombstone, tombstone) => {
-                    writes.delete_cf(handle(db, VALUES)?, tombstone);
-                    let (escaped, version) = keys::split_value(tombstone)?;
-                    // The key's preimage goes with it, unless the key was set again since.
-                    if snapshot::newest(db, escaped, u64::MAX)?.is_none_or(|(newest, _)| newest == version) {
-                        writes.delete_cf(handle(db, PREIMAGES)?, key_hash(&keys::unescape(escaped)?).0);
-                    }
-                }
+            for entry in keys::stale(&stale) {
+                self.delete_stale(entry?, &mut writes)?;
+                count += 1;
             }
             writes.delete_cf(index, &key);
             last = Some(key);
-            count += 1;
         }
         if let Some(last) = last {
             db.write(writes)?;
             *swept = last.into_vec();
         }
         Ok(count)
+    }
+
+    fn delete_stale(&self, (kind, key): (Stale, &[u8]), writes: &mut WriteBatch) -> Result<(), StoreError> {
+        let db = &self.db;
+        match kind {
+            Stale::Node => writes.delete_cf(handle(db, NODES)?, key),
+            Stale::Value => writes.delete_cf(handle(db, VALUES)?, key),
+            Stale::Tombstone => {
+                writes.delete_cf(handle(db, VALUES)?, key);
+                let (escaped, version) = keys::split_value(key)?;
+                // The key's preimage goes with it, unless the key was set again since.
+                if snapshot::newest(db, escaped, u64::MAX)?.is_none_or(|(newest, _)| newest == version) {
+                    writes.delete_cf(handle(db, PREIMAGES)?, key_hash(&keys::unescape(escaped)?));
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -33,6 +33,17 @@ impl Snapshot {
         Ok(found.and_then(|(_, value)| value))
     }
 
+    /// For many reads of single keys: the database is made ready once.
+    pub fn cursor(&self) -> Result<Cursor<'_>, StoreError> {
+        let rows = seeker(&self.inner.db)?;
+        // The iterator sees the database as of its creation: if the height is complete now, it is complete in there.
+        self.inner.check_oldest(self.height)?;
+        Ok(Cursor {
+            rows,
+            height: self.height,
+        })
+    }
+
     /// Every key from `start` (inclusive) to `end` (exclusive; `None`: to the last key) with its value, in the order
     /// of the keys, or from the last to the first if `reverse`.
     pub fn range(&self, start: &[u8], end: Option<&[u8]>, reverse: bool) -> Result<Range<'_>, StoreError> {
@@ -65,14 +76,35 @@ impl Snapshot {
     }
 }
 
-/// When a row was written, and the value it holds (`None`: deleted).
-pub(super) type Version = (u64, Option<Vec<u8>>);
+/// The height that wrote a row, and the value it holds (`None`: deleted).
+pub type Version = (u64, Option<Vec<u8>>);
+
+/// Reads single keys at a height, one after another.
+pub struct Cursor<'a> {
+    rows: DBRawIterator<'a>,
+    height: u64,
+}
+
+impl Cursor<'_> {
+    /// The newest row of `key`.
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Version>, StoreError> {
+        seek(&mut self.rows, &keys::escape(key), self.height)
+    }
+}
 
 /// The newest version at or below `height` of the key `escaped`.
 pub(super) fn newest(db: &DB, escaped: &[u8], height: u64) -> Result<Option<Version>, StoreError> {
+    seek(&mut seeker(db)?, escaped, height)
+}
+
+/// An iterator that finds single keys.
+pub(super) fn seeker(db: &DB) -> Result<DBRawIterator<'_>, StoreError> {
     let mut options = ReadOptions::default();
     options.set_prefix_same_as_start(true);
-    let mut rows = db.raw_iterator_cf_opt(handle(db, VALUES)?, options);
+    Ok(db.raw_iterator_cf_opt(handle(db, VALUES)?, options))
+}
+
+pub(super) fn seek(rows: &mut DBRawIterator<'_>, escaped: &[u8], height: u64) -> Result<Option<Version>, StoreError> {
     rows.seek(keys::value(escaped, height));
     let Some((key, row)) = rows.item() else {
         rows.status()?;

@@ -75,7 +75,10 @@ fn definition(state: &State) -> [u8; 32] {
 
 fn assert_proof(store: &Store, key: &[u8], height: u64) {
     let (value, proof) = store.prove(key, height).unwrap();
-    let (root, spec) = (store.app_hash(height).unwrap().to_vec(), jmt::ics23_spec());
+    let (root, spec) = (
+        store.app_hash(height).unwrap().to_vec(),
+        trainyard_client::proof::spec(),
+    );
     let member = |value: &[u8]| ics23::verify_membership::<HostFunctionsManager>(&proof, &spec, &root, key, value);
     let absent = ics23::verify_non_membership::<HostFunctionsManager>(&proof, &spec, &root, key);
     match value {
@@ -313,7 +316,7 @@ fn proves_values_and_absences_at_every_height() {
     }
     let (value, proof) = store.prove(&key(3), 2).unwrap();
     assert_eq!(value.unwrap(), b"3 at 2");
-    let (root, spec) = (store.app_hash(1).unwrap().to_vec(), jmt::ics23_spec());
+    let (root, spec) = (store.app_hash(1).unwrap().to_vec(), trainyard_client::proof::spec());
     assert!(!ics23::verify_membership::<HostFunctionsManager>(
         &proof,
         &spec,

@@ -1,71 +1,228 @@
-//! The Merkle tree's view of the columns.
+//! The Merkle tree: its nodes, how they are hashed, stored and read.
+//!
+//! Sixteen branches (four levels of the binary tree that [`trainyard_client::proof`] describes) are one node of storage. A
+//! leaf has no row of its own: it stands in its parent, with the height that wrote it. A node never changes; a height that
+//! touches it writes another one under its own version.
 
-use jmt::storage::{HasPreimage, LeafNode, Node, NodeKey, TreeReader};
-use jmt::{KeyHash, OwnedValue, Version};
 use rocksdb::DB;
+use sha2::{Digest, Sha256};
+use trainyard_client::proof::{EMPTY, INNER, LEAF};
 
-use super::columns::{NODES, PREIMAGES, handle};
-use super::{StoreError, keys, snapshot};
+use super::columns::{NODES, handle};
+use super::{StoreError, keys};
 
-/// What the tree commits to in place of an empty value: ICS23 can prove neither an empty value nor the absence of its
-/// neighbours.
-const EMPTY_VALUE: &[u8] = b"trainyard/empty-value";
+/// A SHA-256 hash: of a key, a value or a node.
+pub(super) type Hash = [u8; 32];
 
-/// The value a proof speaks of when `value` is stored: `value` itself, unless it is empty.
-pub fn provable(value: &[u8]) -> &[u8] {
-    if value.is_empty() { EMPTY_VALUE } else { value }
+/// Branches of a node.
+pub(super) const BRANCHES: usize = 16;
+
+/// A key and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leaf {
+    /// Hash of the key: where it lies.
+    pub(super) key: Hash,
+    /// Hash of the value.
+    pub(super) value: Hash,
+    /// The height that wrote it.
+    pub(super) version: u64,
 }
 
-/// Reads the tree out of the columns.
-pub(super) struct Tree<'a> {
-    pub(super) db: &'a DB,
-    /// A version whose root is the empty tree although nothing is stored: the one before the first height.
-    pub(super) before_first: Option<Version>,
+/// What is below one branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Child {
+    Leaf(Leaf),
+    /// A node of that version.
+    Node {
+        hash: Hash,
+        version: u64,
+    },
 }
 
-impl Tree<'_> {
-    fn node(&self, key: &NodeKey) -> Result<Option<Node>, StoreError> {
-        if key.nibble_path().is_empty() && Some(key.version()) == self.before_first {
-            return Ok(Some(Node::Null));
+/// A node's branches, by the next four bits of the keys' hashes.
+pub(super) type Branches = [Option<Child>; BRANCHES];
+
+/// A row of `nodes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    /// Only as a root.
+    Empty,
+    /// Only as a root.
+    Leaf(Leaf),
+    Inner(Branches),
+}
+
+impl Leaf {
+    fn hash(&self) -> Hash {
+        let hash = Sha256::new().chain_update(LEAF).chain_update(self.key);
+        hash.chain_update(self.value).finalize().into()
+    }
+}
+
+impl Child {
+    pub(super) fn hash(&self) -> Hash {
+        match self {
+            Self::Leaf(leaf) => leaf.hash(),
+            Self::Node { hash, .. } => *hash,
         }
-        let row = self.db.get_pinned_cf(handle(self.db, NODES)?, keys::node(key))?;
-        row.map(|row| decode_node(&row)).transpose()
-    }
-
-    fn key_of(&self, hash: KeyHash) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.db.get_cf(handle(self.db, PREIMAGES)?, hash.0)?)
-    }
-
-    fn value(&self, version: Version, hash: KeyHash) -> Result<Option<OwnedValue>, StoreError> {
-        let Some(key) = self.key_of(hash)? else { return Ok(None) };
-        let found = snapshot::newest(self.db, &keys::escape(&key), version)?;
-        Ok(found
-            .and_then(|(_, value)| value)
-            .map(|value| provable(&value).to_vec()))
     }
 }
 
-/// Decodes a row of `nodes`.
-pub(super) fn decode_node(row: &[u8]) -> Result<Node, StoreError> {
-    borsh::from_slice(row).map_err(|error| StoreError::Damaged(format!("a node of the tree: {error}")))
-}
-
-impl TreeReader for Tree<'_> {
-    fn get_node_option(&self, key: &NodeKey) -> anyhow::Result<Option<Node>> {
-        Ok(self.node(key)?)
-    }
-
-    fn get_value_option(&self, version: Version, hash: KeyHash) -> anyhow::Result<Option<OwnedValue>> {
-        Ok(self.value(version, hash)?)
-    }
-
-    fn get_rightmost_leaf(&self) -> anyhow::Result<Option<(NodeKey, LeafNode)>> {
-        anyhow::bail!("a tree is never restored from its leaves here")
+impl Node {
+    pub(super) fn hash(&self) -> Hash {
+        match self {
+            Self::Empty => EMPTY,
+            Self::Leaf(leaf) => leaf.hash(),
+            Self::Inner(branches) => subtree(branches),
+        }
     }
 }
 
-impl HasPreimage for Tree<'_> {
-    fn preimage(&self, hash: KeyHash) -> anyhow::Result<Option<Vec<u8>>> {
-        Ok(self.key_of(hash)?)
+/// The hash of the binary tree over neighbouring branches.
+pub(super) fn subtree(branches: &[Option<Child>]) -> Hash {
+    match lone(branches) {
+        Lone::None => EMPTY,
+        Lone::One(child) => child.hash(),
+        Lone::Many => {
+            let (left, right) = branches.split_at(branches.len() / 2);
+            let hash = Sha256::new().chain_update(INNER).chain_update(subtree(left));
+            hash.chain_update(subtree(right)).finalize().into()
+        }
+    }
+}
+
+/// What neighbouring branches amount to: a subtree with one leaf is that leaf.
+pub(super) enum Lone {
+    None,
+    One(Child),
+    Many,
+}
+
+pub(super) fn lone(branches: &[Option<Child>]) -> Lone {
+    let mut found = branches.iter().flatten();
+    match (found.next(), found.next()) {
+        (None, _) => Lone::None,
+        (Some(child), None) if branches.len() == 1 || matches!(child, Child::Leaf(_)) => Lone::One(*child),
+        _ => Lone::Many,
+    }
+}
+
+/// The branch of a key's hash at a depth, counted in nodes from the root.
+pub(super) fn branch(key: &Hash, depth: usize) -> usize {
+    let byte = key[depth / 2];
+    usize::from(if depth % 2 == 0 { byte >> 4 } else { byte & 0xf })
+}
+
+const TAG_EMPTY: u8 = 0;
+const TAG_LEAF: u8 = 1;
+const TAG_INNER: u8 = 2;
+
+/// A row of `nodes`: a tag; of an inner node two bitmaps (u16), which branches there are and which of them are leaves;
+/// then key, value and version of every leaf, hash and version of every node.
+pub(super) fn encode(node: &Node) -> Vec<u8> {
+    match node {
+        Node::Empty => vec![TAG_EMPTY],
+        Node::Leaf(leaf) => {
+            let mut row = vec![TAG_LEAF];
+            put_leaf(&mut row, leaf);
+            row
+        }
+        Node::Inner(branches) => encode_inner(branches),
+    }
+}
+
+pub(super) fn encode_inner(branches: &Branches) -> Vec<u8> {
+    let (mut there, mut leaves) = (0_u16, 0_u16);
+    let mut row = Vec::with_capacity(5 + BRANCHES * 40);
+    row.extend_from_slice(&[TAG_INNER, 0, 0, 0, 0]);
+    for (index, child) in branches.iter().enumerate() {
+        match child {
+            None => continue,
+            Some(Child::Leaf(leaf)) => {
+                leaves |= 1 << index;
+                put_leaf(&mut row, leaf);
+            }
+            Some(Child::Node { hash, version }) => {
+                row.extend_from_slice(hash);
+                row.extend_from_slice(&version.to_be_bytes());
+            }
+        }
+        there |= 1 << index;
+    }
+    row[1..3].copy_from_slice(&there.to_be_bytes());
+    row[3..5].copy_from_slice(&leaves.to_be_bytes());
+    row
+}
+
+fn put_leaf(row: &mut Vec<u8>, leaf: &Leaf) {
+    row.extend_from_slice(&leaf.key);
+    row.extend_from_slice(&leaf.value);
+    row.extend_from_slice(&leaf.version.to_be_bytes());
+}
+
+/// Inverts [`encode`].
+pub(super) fn decode(row: &[u8]) -> Result<Node, StoreError> {
+    let mut rest = row;
+    let node = read(&mut rest).filter(|_| rest.is_empty());
+    node.ok_or_else(|| StoreError::Damaged(format!("a node of the tree with {} bytes", row.len())))
+}
+
+fn read(rest: &mut &[u8]) -> Option<Node> {
+    match take::<1>(rest)? {
+        [TAG_EMPTY] => Some(Node::Empty),
+        [TAG_LEAF] => Some(Node::Leaf(read_leaf(rest)?)),
+        [TAG_INNER] => {
+            let there = u16::from_be_bytes(take(rest)?);
+            let leaves = u16::from_be_bytes(take(rest)?);
+            let mut branches = [None; BRANCHES];
+            for (index, child) in branches.iter_mut().enumerate() {
+                if there >> index & 1 == 0 {
+                    continue;
+                }
+                *child = Some(if leaves >> index & 1 == 1 {
+                    Child::Leaf(read_leaf(rest)?)
+                } else {
+                    Child::Node {
+                        hash: take(rest)?,
+                        version: u64::from_be_bytes(take(rest)?),
+                    }
+                });
+            }
+            Some(Node::Inner(branches))
+        }
+        _ => None,
+    }
+}
+
+fn read_leaf(rest: &mut &[u8]) -> Option<Leaf> {
+    Some(Leaf {
+        key: take(rest)?,
+        value: take(rest)?,
+        version: u64::from_be_bytes(take(rest)?),
+    })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk()?;
+    *rest = tail;
+    Some(*head)
+}
+
+/// The root at a version, which must be there.
+pub(super) fn root(db: &DB, version: u64) -> Result<Node, StoreError> {
+    let row = db.get_pinned_cf(handle(db, NODES)?, keys::root(version))?;
+    let row = row.ok_or_else(|| StoreError::Damaged(format!("the tree of height {version} has no root")))?;
+    decode(&row)
+}
+
+/// The branches of the node of `version` at `depth` on the way to `key`, which must be there.
+pub(super) fn inner(db: &DB, version: u64, key: &Hash, depth: usize) -> Result<Branches, StoreError> {
+    let row = db.get_pinned_cf(handle(db, NODES)?, keys::node(version, key, depth))?;
+    match row.map(|row| decode(&row)).transpose()? {
+        Some(Node::Inner(branches)) => Ok(branches),
+        other => Err(StoreError::Damaged(format!(
+            "the tree has {} instead of a node of version {version} at depth {depth}",
+            if other.is_some() { "a leaf" } else { "nothing" }
+        ))),
     }
 }

@@ -232,7 +232,13 @@ fn checkpoints_tell_an_epochs_work_and_prove_it() {
     assert_eq!(EpochCheckpoint::decode(response.value.clone()).unwrap(), checkpoint);
     let proof = CommitmentProof::decode(response.proof_ops.unwrap().ops[0].data.as_slice()).unwrap();
     let holds = |root: &[u8], value: &[u8]| {
-        ics23::verify_membership::<HostFunctionsManager>(&proof, &jmt::ics23_spec(), &root.to_vec(), &key, value)
+        ics23::verify_membership::<HostFunctionsManager>(
+            &proof,
+            &trainyard_client::proof::spec(),
+            &root.to_vec(),
+            &key,
+            value,
+        )
     };
     let app_hash = chain.app_hash();
     assert!(holds(&app_hash, &response.value));

@@ -20,6 +20,7 @@ use crate::{
     crypto,
     error::{Error, SdkError},
     feegrant, gas,
+    state::State,
 };
 
 /// Largest transaction, bytes. Room for a post with a long spec; data and models never travel on chain.
@@ -192,6 +193,35 @@ pub fn ante(ctx: &mut Ctx<'_, '_>, tx: &Tx, bytes: usize, mode: Mode, verifier: 
     take_fee(ctx, tx, fee, mode)?;
     for ((signer, info), signature) in tx.signers.iter().zip(&tx.auth.signer_infos).zip(&tx.raw.signatures) {
         check_signer(ctx, tx, *signer, info, signature, mode, verifier)?;
+    }
+    Ok(())
+}
+
+/// Asks the verifier about the signatures of a transaction on a state before it, for those who remember what it says: the
+/// transaction itself is judged when its turn comes. Threads may do this for many transactions at once.
+///
+/// # Errors
+/// The store failed.
+pub fn look_ahead(state: &mut State<'_>, chain_id: &str, bytes: &[u8], verifier: &dyn Verifier) -> Result<(), Error> {
+    let Ok(tx) = Tx::decode(bytes) else { return Ok(()) };
+    for ((signer, info), signature) in tx.signers.iter().zip(&tx.auth.signer_infos).zip(&tx.raw.signatures) {
+        let Some(account) = ACCOUNTS.get(state, signer)? else {
+            continue;
+        };
+        let key = account.pub_key.as_ref().or(info.public_key.as_ref());
+        let Some(Ok(key)) = key.map(PublicKey::read) else {
+            continue;
+        };
+        let signed = Signed {
+            tx: &tx,
+            chain_id,
+            account_number: account.account_number,
+            sequence: info.sequence,
+            verifier,
+            again: false,
+        };
+        // Its verdict is what the verifier remembers.
+        let _ = signed.check(&mut state.gas, &key, info.mode_info.as_ref(), signature);
     }
     Ok(())
 }
