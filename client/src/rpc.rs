@@ -6,6 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use prost::Message;
 use tendermint::abci::types::ExecTxResult;
+use tendermint::block::signed_header::SignedHeader;
+use tendermint::validator;
 use tendermint_rpc::endpoint::{abci_query::AbciQuery, block_results, status};
 use tendermint_rpc::error::ErrorDetail;
 use tendermint_rpc::{Client as _, HttpClient};
@@ -439,6 +441,32 @@ impl Client {
             .block_results(self.height(height)?)
             .await
             .map_err(|e| self.error(&e))
+    }
+
+    /// A header and the signatures under it. Nothing of it is checked.
+    ///
+    /// # Errors
+    /// The node does not answer, or has no such block.
+    pub async fn signed_header(&self, height: u64) -> Result<SignedHeader, Error> {
+        let answer = self.http.commit(self.height(height)?).await;
+        Ok(answer.map_err(|e| self.error(&e))?.signed_header)
+    }
+
+    /// The set of validators of a height, to compute its hash. Nothing of it is checked.
+    ///
+    /// # Errors
+    /// The node does not answer, or does not know them.
+    pub async fn validator_set(&self, height: u64) -> Result<validator::Set, Error> {
+        let validators = self.validators(height).await?.validators;
+        // The library adds their powers up and does not expect too much.
+        let powers = validators.iter().map(validator::Info::power);
+        if powers.fold(0_u64, u64::saturating_add) > validator::Set::MAX_TOTAL_VOTING_POWER {
+            return Err(Error::Decode {
+                what: format!("the validators of height {height}"),
+                reason: "their powers do not fit".into(),
+            });
+        }
+        Ok(validator::Set::without_proposer(validators))
     }
 
     pub(crate) fn http(&self) -> &HttpClient {
