@@ -4,6 +4,7 @@
 //! mod.rs       the calls of ABCI 2.0, each a short function
 //! verifier.rs  signatures are verified once: CheckTx remembers for FinalizeBlock
 //! reads.rs     the committed state as the state machine reads it
+//! snapshots.rs snapshots of the state: taken, offered, restored
 //! convert.rs   between the state machine's types and tendermint's
 //! query.rs     queries by path, and raw keys with ICS23 proofs
 //! ```
@@ -14,6 +15,7 @@
 mod convert;
 mod query;
 mod reads;
+mod snapshots;
 mod verifier;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -34,8 +36,10 @@ use trainyard_modules::{
     upgrade::{self, Binary, Plan, Refusal},
 };
 
+pub use self::snapshots::SnapshotConfig;
 use self::{
     reads::{Committed, Reads},
+    snapshots::Snapshots,
     verifier::Remembering,
 };
 use crate::{
@@ -49,6 +53,8 @@ pub const MAX_BLOCK_GAS: u64 = 400_000_000;
 const LOOK_AHEAD: usize = 32;
 /// Name of the store's note about the last block.
 const BLOCK_NOTE: &str = "block";
+/// Name of its note about the block before.
+const BEFORE_NOTE: &str = "block before";
 
 /// The node cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +77,12 @@ pub struct Config {
     pub min_gas_price_micro: u64,
     /// The node stops after committing this height; 0 never.
     pub halt_height: u64,
+    /// Blocks that CometBFT keeps for others, at least; 0 keeps all.
+    pub min_retain_blocks: u64,
+    /// The chain that snapshots must be of; none takes any.
+    pub chain_id: Option<String>,
+    /// Snapshots to take and to offer.
+    pub snapshots: Option<SnapshotConfig>,
     /// Which upgrades the program can carry out, and which form of state it works on.
     pub binary: &'static Binary,
 }
@@ -80,6 +92,9 @@ impl Default for Config {
         Self {
             min_gas_price_micro: 0,
             halt_height: 0,
+            min_retain_blocks: 0,
+            chain_id: None,
+            snapshots: None,
             binary: &upgrade::THIS,
         }
     }
@@ -117,6 +132,7 @@ pub struct Application {
     check: Mutex<CheckState>,
     last: RwLock<Option<Block>>,
     verifier: Remembering,
+    snapshots: Snapshots,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -155,6 +171,24 @@ impl abci_server::Application for Application {
     fn commit(&self, _: abci::RequestCommit) -> Result<abci::ResponseCommit, FatalError> {
         self.commit().map_err(FatalError::new)
     }
+    fn list_snapshots(&self, _: abci::RequestListSnapshots) -> Result<abci::ResponseListSnapshots, FatalError> {
+        Ok(self.list_snapshots())
+    }
+    fn offer_snapshot(&self, request: abci::RequestOfferSnapshot) -> Result<abci::ResponseOfferSnapshot, FatalError> {
+        self.offer_snapshot(&request).map_err(FatalError::new)
+    }
+    fn load_snapshot_chunk(
+        &self,
+        request: abci::RequestLoadSnapshotChunk,
+    ) -> Result<abci::ResponseLoadSnapshotChunk, FatalError> {
+        Ok(self.load_snapshot_chunk(&request))
+    }
+    fn apply_snapshot_chunk(
+        &self,
+        request: abci::RequestApplySnapshotChunk,
+    ) -> Result<abci::ResponseApplySnapshotChunk, FatalError> {
+        self.apply_snapshot_chunk(&request).map_err(FatalError::new)
+    }
 }
 
 impl Application {
@@ -174,6 +208,7 @@ impl Application {
             check: Mutex::default(),
             last: RwLock::new(last),
             verifier: Remembering::default(),
+            snapshots: Snapshots::default(),
         })
     }
 
@@ -333,6 +368,9 @@ impl Application {
             _ => changes,
         };
         let mut batch = self.store.prepare_known(height, changes, &known)?;
+        if let Some(before) = self.last_block() {
+            batch.put_note(BEFORE_NOTE, convert::encode_block(&before));
+        }
         batch.put_note(BLOCK_NOTE, convert::encode_block(&block));
         let app_hash = batch.committed().app_hash.to_vec();
         pending.batch = Some((batch, block));
@@ -411,9 +449,38 @@ impl Application {
             .ok_or_else(|| Fatal::Protocol("Commit without a FinalizeBlock before it".into()))?;
         self.store.commit(batch)?;
         pending.genesis = None;
+        let height = block.height;
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(block);
         *check = CheckState::default();
-        Ok(abci::ResponseCommit { retain_height: 0 })
+        self.snapshot_if_due(height);
+        let retain = match self.config.min_retain_blocks {
+            0 => 0,
+            blocks => (height + 1).saturating_sub(blocks),
+        };
+        Ok(abci::ResponseCommit {
+            retain_height: convert::signed(retain),
+        })
+    }
+
+    /// Goes on after a block that was not executed here.
+    fn start_from(&self, block: Block) {
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(block);
+        *lock(&self.check) = CheckState::default();
+        *lock(&self.pending) = Pending::default();
+    }
+
+    /// Takes back the last block, once: the one before that is not noted any more. For a node that is not running.
+    ///
+    /// # Errors
+    /// There is no block to go back to, or the store failed.
+    pub fn rollback(&self) -> Result<Block, Fatal> {
+        let before = self.store.note(BEFORE_NOTE)?;
+        let before = before.ok_or_else(|| Fatal::Protocol("no block to go back to is noted".into()))?;
+        let block = convert::decode_block(&before)?;
+        self.store
+            .rollback(&[(BLOCK_NOTE, Some(before)), (BEFORE_NOTE, None)])?;
+        self.start_from(block.clone());
+        Ok(block)
     }
 
     /// Whether this program may execute the next block.

@@ -8,10 +8,10 @@ use color_eyre::eyre::{Result, ensure};
 use serde_json::json;
 
 use super::Global;
-use crate::node::comet_config::{CometConfig, parse_block_time};
+use crate::node::comet_config::{CometConfig, StateSync, parse_block_time};
 use crate::node::genesis::GenesisDoc;
 use crate::node::home::Home;
-use crate::node::settings::{CACHE_MB, Doors};
+use crate::node::settings::{CACHE_MB, Doors, NodeType};
 
 /// Longest name of a node, bytes: the bound on a validator's moniker.
 const MAX_MONIKER: usize = 70;
@@ -32,6 +32,24 @@ pub(super) struct Init {
     /// the two after RPC where this is not the usual port
     #[arg(long, value_name = "PORT", default_value_t = 26656, value_parser = clap::value_parser!(u16).range(1..65535))]
     base_port: u16,
+    /// What the node is there for
+    #[arg(long, value_name = "TYPE", value_enum, default_value_t)]
+    node_type: NodeType,
+    /// Start from a snapshot of the peers' state; headers are checked with these RPC servers, two or more
+    #[arg(
+        long,
+        value_name = "URL,URL",
+        value_delimiter = ',',
+        requires = "trust_height",
+        requires = "trust_hash"
+    )]
+    state_sync: Vec<String>,
+    /// Height of a block that you trust, for --state-sync
+    #[arg(long, value_name = "HEIGHT", requires = "state_sync")]
+    trust_height: Option<u64>,
+    /// Hash of that block's header, hex
+    #[arg(long, value_name = "HASH", requires = "state_sync")]
+    trust_hash: Option<String>,
 }
 
 pub(super) fn run(global: &Global, init: &Init) -> Result<()> {
@@ -49,8 +67,14 @@ pub(super) fn run(global: &Global, init: &Init) -> Result<()> {
         p2p: (IpAddr::from(Ipv4Addr::UNSPECIFIED), init.base_port).into(),
         rpc: (IpAddr::from(Ipv4Addr::LOCALHOST), init.base_port + 1).into(),
         local: false,
+        node_type: init.node_type,
     };
     home.create(&config, CACHE_MB, &Doors::beside(config.rpc), &genesis)?;
+    if let (Some(height), Some(hash)) = (init.trust_height, &init.trust_hash) {
+        let hash = hash.clone();
+        let servers = init.state_sync.clone();
+        home.set_state_sync(&StateSync { servers, height, hash })?;
+    }
     global.print(&json!({
         "home": home.path(),
         "chain_id": chain_id,

@@ -1,4 +1,4 @@
-//! `trainyard start`, `trainyard export` and `trainyard unsafe-reset-all`
+//! `trainyard start`, `export`, `rollback` and `unsafe-reset-all`
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -92,4 +92,11 @@ pub(super) fn export(global: &Global, export: Export, binary: &'static Binary) -
         None => println!("{}", genesis.to_json()),
     }
     Ok(())
+}
+
+/// Takes back the last block, which is executed again at the next start. The node must be stopped.
+pub(super) fn rollback(global: &Global, binary: &'static Binary) -> Result<()> {
+    let home = Home::new(&global.home()?)?;
+    let height = node::rollback(&home, binary)?;
+    global.print(&json!({ "height": height }))
 }

@@ -60,20 +60,40 @@ pub fn find() -> Result<PathBuf, Error> {
 /// # Errors
 /// It is not installed, or fails.
 pub(super) fn init(home: &Home) -> Result<(), Error> {
+    run(home, "init").map(drop)
+}
+
+/// Runs one of its commands on a home; returns what it printed.
+fn run(home: &Home, command: &str) -> Result<String, Error> {
     let program = find()?;
     let output = std::process::Command::new(&program)
-        .args([OsStr::new("init"), OsStr::new("--home"), home.path().as_os_str()])
+        .args([OsStr::new(command), OsStr::new("--home"), home.path().as_os_str()])
         .stdin(Stdio::null())
         .output()
         .map_err(|source| Error::CannotRun { program, source })?;
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+        .trim()
+        .to_owned();
     if output.status.success() {
-        return Ok(());
+        return Ok(printed);
     }
     Err(Error::CometFailed {
-        command: "init".into(),
-        output: String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
-            .trim()
-            .into(),
+        command: command.into(),
+        output: printed,
+    })
+}
+
+/// Takes back CometBFT's last state; returns the height it is at then.
+///
+/// # Errors
+/// It is not installed, or fails.
+pub(super) fn rollback(home: &Home) -> Result<u64, Error> {
+    let output = run(home, "rollback")?;
+    let height = output.split_once("height ").map(|(_, rest)| rest);
+    let height = height.and_then(|rest| rest.split(' ').next()?.parse().ok());
+    height.ok_or_else(|| Error::CometFailed {
+        command: "rollback".into(),
+        output,
     })
 }
 

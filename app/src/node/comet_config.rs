@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use toml_edit::{DocumentMut, Item, Value, value};
 
+use super::settings::NodeType;
+
 /// Largest body of an RPC request, bytes: room for a block's largest transaction in base64 and in JSON.
 const MAX_BODY_BYTES: i64 = 2_000_000;
 /// Largest transaction the mempool takes, bytes. The application's own bound lies below.
@@ -27,7 +29,38 @@ pub struct CometConfig {
     pub rpc: SocketAddr,
     /// Several nodes share this machine: private addresses are good addresses.
     pub local: bool,
+    /// What it is there for.
+    pub node_type: NodeType,
 }
+
+/// From where a new node's state comes, instead of from all blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateSync {
+    /// RPC servers that headers are checked with, two at least: one node may be named twice.
+    pub servers: Vec<String>,
+    /// A height whose block is trusted.
+    pub height: u64,
+    /// The hash of its header, hex.
+    pub hash: String,
+}
+
+/// Turns state sync on in the text of a `config.toml`.
+///
+/// # Errors
+/// It is not such a file.
+pub fn with_state_sync(text: &str, sync: &StateSync) -> Result<String, String> {
+    let mut config: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
+    let mut set = |name: &str, new: Value| set(&mut config, "statesync", name, new);
+    set("enable", true.into())?;
+    set("rpc_servers", sync.servers.join(",").into())?;
+    set("trust_height", i64::try_from(sync.height).unwrap_or(i64::MAX).into())?;
+    set("trust_hash", sync.hash.as_str().into())?;
+    set("discovery_time", DISCOVERY_TIME.into())?;
+    Ok(config.to_string())
+}
+
+/// How long a node looks for snapshots before it starts with the best one; the least that CometBFT takes.
+const DISCOVERY_TIME: &str = "5s";
 
 impl CometConfig {
     /// Changes the text of a `config.toml` that CometBFT wrote; `application` is where our half listens.
@@ -41,6 +74,7 @@ impl CometConfig {
             p2p,
             rpc,
             local,
+            node_type,
         } = self;
         let mut config: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
         let mut set = |section: &str, name: &str, new: Value| set(&mut config, section, name, new);
@@ -57,7 +91,9 @@ impl CometConfig {
         set("mempool", "size", 20_000.into())?;
         set("mempool", "cache_size", 40_000.into())?;
         set("consensus", "timeout_commit", go_duration(*block_time).into())?;
-        set("tx_index", "indexer", "kv".into())?;
+        let indexed = matches!(node_type, NodeType::Full | NodeType::Archive);
+        set("tx_index", "indexer", if indexed { "kv" } else { "null" }.into())?;
+        set("p2p", "seed_mode", (*node_type == NodeType::Seed).into())?;
         if *block_time < LOCAL_BLOCK_TIME {
             set("consensus", "timeout_propose", "1s".into())?;
             set("consensus", "peer_gossip_sleep_duration", "10ms".into())?;
@@ -145,10 +181,11 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "# Main\nproxy_app = \"tcp://z:3\"\nmoniker = \"vm\" # ours\nlog_level = \"info\"\n[rpc]\n# Listen\nladdr = \"tcp://x:1\"\n\
-        max_body_bytes = 1\n[p2p]\nladdr = \"tcp://y:2\"\npersistent_peers = \"\"\naddr_book_strict = true\n\
+        max_body_bytes = 1\n[p2p]\nladdr = \"tcp://y:2\"\npersistent_peers = \"\"\naddr_book_strict = true\nseed_mode = false\n\
         allow_duplicate_ip = false\nflush_throttle_timeout = \"100ms\"\n[mempool]\nmax_tx_bytes = 1\nmax_txs_bytes = 1\n\
         size = 1\ncache_size = 1\n[consensus]\ntimeout_commit = \"1s\"\ntimeout_propose = \"3s\"\n\
-        peer_gossip_sleep_duration = \"100ms\"\n[tx_index]\nindexer = \"null\"\n";
+        peer_gossip_sleep_duration = \"100ms\"\n[tx_index]\nindexer = \"null\"\n\
+        [statesync]\nenable = false\nrpc_servers = \"\"\ntrust_height = 0\ntrust_hash = \"\"\ndiscovery_time = \"15s\"\n";
 
     fn config() -> CometConfig {
         CometConfig {
@@ -157,6 +194,7 @@ mod tests {
             p2p: ([127, 0, 0, 2], 26656).into(),
             rpc: ([127, 0, 0, 2], 26657).into(),
             local: true,
+            node_type: NodeType::Full,
         }
     }
 
@@ -175,6 +213,29 @@ mod tests {
             (found.p2p.as_str(), found.rpc.as_str()),
             ("127.0.0.2:26656", "127.0.0.2:26657")
         );
+    }
+
+    #[test]
+    fn seeds_and_state_sync_are_settings() {
+        let seed = CometConfig {
+            node_type: NodeType::Seed,
+            ..config()
+        };
+        let sync = StateSync {
+            servers: vec!["http://a:1".into(), "http://b:1".into()],
+            height: 7,
+            hash: "AB".into(),
+        };
+        let text = with_state_sync(&seed.apply(TEXT, "unix:///s").unwrap(), &sync).unwrap();
+        let parsed: toml::Table = text.parse().unwrap();
+        assert_eq!(parsed["p2p"]["seed_mode"].as_bool(), Some(true));
+        assert_eq!(parsed["tx_index"]["indexer"].as_str(), Some("null"));
+        assert_eq!(parsed["statesync"]["enable"].as_bool(), Some(true));
+        assert_eq!(
+            parsed["statesync"]["rpc_servers"].as_str(),
+            Some("http://a:1,http://b:1")
+        );
+        assert_eq!(parsed["statesync"]["trust_height"].as_integer(), Some(7));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! config/config.toml app.toml genesis.json gentx/   node_key.json priv_validator_key.json
-//! data/              CometBFT's databases, application.db, abci.sock
+//! data/              CometBFT's databases, application.db, snapshots/, abci.sock
 //! keyring-*/         account keys
 //! ```
 
@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
-use super::comet_config::{CometConfig, Listens, listens, with_persistent_peers};
+use super::comet_config::{CometConfig, Listens, StateSync, listens, with_persistent_peers, with_state_sync};
 use super::genesis::GenesisDoc;
 use super::settings::Doors;
 use super::{Error, comet, read, settings, write};
@@ -98,6 +98,12 @@ impl Home {
         self.data().join("application.db")
     }
 
+    /// The snapshots that this node offers.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.data().join("snapshots")
+    }
+
     /// Checks that a node lives here.
     ///
     /// # Errors
@@ -138,7 +144,7 @@ impl Home {
         // An operator who runs CometBFT beside `start --abci-only` needs no flags either.
         let application = Address::Unix(self.socket()?).to_string();
         self.edit_config(|text| config.apply(text, &application))?;
-        write(self.app_toml(), &settings::template(cache_mb, doors))?;
+        write(self.app_toml(), &settings::template(config.node_type, cache_mb, doors))?;
         genesis.save(self)
     }
 
@@ -161,6 +167,14 @@ impl Home {
     /// `config.toml` is not what CometBFT writes, or the disk refuses.
     pub fn set_peers(&self, peers: &[String]) -> Result<(), Error> {
         self.edit_config(|text| with_persistent_peers(text, peers))
+    }
+
+    /// Lets the node start from a snapshot of its peers instead of from block 1.
+    ///
+    /// # Errors
+    /// `config.toml` is not what CometBFT writes, or the disk refuses.
+    pub fn set_state_sync(&self, sync: &StateSync) -> Result<(), Error> {
+        self.edit_config(|text| with_state_sync(text, sync))
     }
 
     /// Where the node listens.

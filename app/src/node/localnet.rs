@@ -11,7 +11,7 @@ use trainyard_proto::coin::UTRAIN_PER_TRAIN;
 use super::comet_config::CometConfig;
 use super::genesis::GenesisDoc;
 use super::home::Home;
-use super::settings::Doors;
+use super::settings::{Doors, NodeType};
 use super::{Error, gentx};
 
 /// What a validator stakes, utrain.
@@ -186,6 +186,7 @@ impl Plan {
             p2p,
             rpc,
             local: true,
+            node_type: NodeType::Full,
         }
     }
 }

@@ -7,7 +7,8 @@
 //! comet.rs     the CometBFT program: finding it, running it as a child, its log lines
 //! comet_config.rs  CometBFT's config.toml, changed in place
 //! upgrade.rs   the file that cosmovisor waits for
-//! watched.rs   the application, observed: a log line per block, halting
+//! watched.rs   the application, observed: a log line per block, metrics, halting
+//! metrics.rs   what is counted, and where Prometheus and health checks ask for it
 //! genesis.rs   the genesis file
 //! gentx.rs     signed transactions that create the first validators
 //! localnet.rs  homes of several validators on one machine
@@ -24,6 +25,7 @@ pub mod genesis;
 pub mod gentx;
 pub mod home;
 pub mod localnet;
+mod metrics;
 pub mod settings;
 mod upgrade;
 mod watched;
@@ -47,7 +49,7 @@ use self::settings::Settings;
 use self::watched::Watched;
 use crate::abci::{Address, Server, ServerError};
 use crate::api::{self, Api};
-use crate::application::{Application, Config};
+use crate::application::{Application, Config, SnapshotConfig};
 use crate::store::{Options as StoreOptions, Store, StoreError};
 
 /// How a node is started.
@@ -120,16 +122,43 @@ pub fn reset(home: &Home) -> Result<(), Error> {
 
 fn open_with(home: &Home, settings: &Settings, binary: &'static Binary) -> Result<Application, Error> {
     let options = StoreOptions {
-        keep_recent: (settings.keep_recent > 0).then_some(settings.keep_recent),
+        keep_recent: settings.heights(),
         cache_bytes: usize::from(settings.store_cache_mb) << 20,
     };
     let store = Store::open(&home.store(), &options)?;
     let config = Config {
         min_gas_price_micro: settings.min_gas_price.0,
         halt_height: settings.halt_height,
+        min_retain_blocks: settings.min_retain_blocks,
+        chain_id: Some(GenesisDoc::load(home)?.chain_id),
+        snapshots: Some(SnapshotConfig {
+            folder: home.snapshots(),
+            interval: settings.snapshot_interval,
+            keep: settings.snapshot_keep.into(),
+        }),
         binary,
     };
     Ok(Application::new(store, config)?)
+}
+
+/// Takes back the last block of a node that is not running, of CometBFT and of the application: it is executed again when the
+/// node starts, perhaps by another program. Returns the height the node is at then.
+///
+/// # Errors
+/// The node runs, or has nothing to take back.
+pub fn rollback(home: &Home, binary: &'static Binary) -> Result<u64, Error> {
+    // The application first: opening it tells whether the node runs.
+    let app = open_with(home, &Settings::load(home)?, binary)?;
+    let last = app.last_block().map_or(0, |block| block.height);
+    let height = comet::rollback(home)?;
+    if last == height + 1 {
+        app.rollback()?;
+    } else if last != height {
+        return Err(Error::Value(format!(
+            "CometBFT went back to height {height}, but the application is at {last}"
+        )));
+    }
+    Ok(height)
 }
 
 /// What ended the waiting.
@@ -172,6 +201,10 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     let api = Api::new(Arc::clone(&app), comet, settings.clone()).map_err(Error::Doors)?;
     let (app, mut halted) = Watched::new(app);
     let app = Arc::new(app);
+    if let Some(address) = settings.metrics {
+        let address = metrics::serve(address, Arc::clone(app.metrics()))?;
+        tracing::info!(target: "node", "metrics and health at http://{address}");
+    }
     let server = Server::bind(&address, Arc::clone(&app))?;
     let address = server.address().clone();
     let stop = server.stop_handle();

@@ -1,4 +1,4 @@
-//! The application, observed on its way to CometBFT: a log line per block, and halting.
+//! The application, observed on its way to CometBFT: a log line per block, metrics, and halting.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -8,6 +8,7 @@ use tendermint_proto::v0_38::abci;
 use tokio::sync::oneshot;
 use trainyard_modules::upgrade::{Plan, Refusal};
 
+use super::metrics::Metrics;
 use crate::abci::{Application as Calls, FatalError};
 use crate::application::Application;
 
@@ -27,6 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// committed it says so; it accepts and executes no block after that one.
 pub(super) struct Watched {
     app: Arc<Application>,
+    metrics: Arc<Metrics>,
     executed: Mutex<Option<Executed>>,
     halt: Arc<Mutex<Option<oneshot::Sender<()>>>>,
 }
@@ -48,10 +50,24 @@ impl Watched {
         let (halt, halted) = oneshot::channel();
         let watched = Self {
             app,
+            metrics: Arc::default(),
             executed: Mutex::default(),
             halt: Arc::new(Mutex::new(Some(halt))),
         };
         (watched, halted)
+    }
+
+    /// What it counts.
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Answers a call and counts it.
+    fn counted<T>(&self, name: &'static str, call: impl FnOnce() -> Result<T, FatalError>) -> Result<T, FatalError> {
+        let since = Instant::now();
+        let answer = call();
+        self.metrics.call(name, since.elapsed());
+        answer
     }
 
     /// The upgrade that it has stopped before.
@@ -67,23 +83,25 @@ impl Watched {
 
 impl Calls for Watched {
     fn info(&self, request: abci::RequestInfo) -> Result<abci::ResponseInfo, FatalError> {
-        Calls::info(&*self.app, request)
+        self.counted("Info", || Calls::info(&*self.app, request))
     }
     fn init_chain(&self, request: abci::RequestInitChain) -> Result<abci::ResponseInitChain, FatalError> {
         tracing::info!(target: "node", chain_id = request.chain_id, "new chain");
-        Calls::init_chain(&*self.app, request)
+        self.counted("InitChain", || Calls::init_chain(&*self.app, request))
     }
     fn query(&self, request: abci::RequestQuery) -> Result<abci::ResponseQuery, FatalError> {
-        Calls::query(&*self.app, request)
+        self.counted("Query", || Calls::query(&*self.app, request))
     }
     fn check_tx(&self, request: abci::RequestCheckTx) -> Result<abci::ResponseCheckTx, FatalError> {
-        Calls::check_tx(&*self.app, request)
+        let response = self.counted("CheckTx", || Calls::check_tx(&*self.app, request))?;
+        self.metrics.checked(&response);
+        Ok(response)
     }
     fn prepare_proposal(
         &self,
         request: abci::RequestPrepareProposal,
     ) -> Result<abci::ResponsePrepareProposal, FatalError> {
-        Calls::prepare_proposal(&*self.app, request)
+        self.counted("PrepareProposal", || Calls::prepare_proposal(&*self.app, request))
     }
     fn process_proposal(
         &self,
@@ -93,7 +111,7 @@ impl Calls for Watched {
             let status = abci::response_process_proposal::ProposalStatus::Reject.into();
             return Ok(abci::ResponseProcessProposal { status });
         }
-        Calls::process_proposal(&*self.app, request)
+        self.counted("ProcessProposal", || Calls::process_proposal(&*self.app, request))
     }
 
     fn finalize_block(&self, request: abci::RequestFinalizeBlock) -> Result<abci::ResponseFinalizeBlock, FatalError> {
@@ -104,7 +122,8 @@ impl Calls for Watched {
             return Err(FatalError::new(format!("halted at height {height}, as asked")));
         }
         let (since, height, txs) = (Instant::now(), request.height, request.txs.len().saturating_sub(1));
-        let response = Calls::finalize_block(&*self.app, request)?;
+        let response = self.counted("FinalizeBlock", || Calls::finalize_block(&*self.app, request))?;
+        self.metrics.executed(&response);
         *lock(&self.executed) = Some(Executed {
             height,
             txs,
@@ -115,8 +134,9 @@ impl Calls for Watched {
     }
 
     fn commit(&self, request: abci::RequestCommit) -> Result<abci::ResponseCommit, FatalError> {
-        let response = Calls::commit(&*self.app, request)?;
+        let response = self.counted("Commit", || Calls::commit(&*self.app, request))?;
         if let Some(block) = lock(&self.executed).take() {
+            self.metrics.committed(block.height);
             tracing::info!(
                 target: "node",
                 height = block.height,
@@ -137,21 +157,23 @@ impl Calls for Watched {
     }
 
     fn list_snapshots(&self, request: abci::RequestListSnapshots) -> Result<abci::ResponseListSnapshots, FatalError> {
-        Calls::list_snapshots(&*self.app, request)
+        self.counted("ListSnapshots", || Calls::list_snapshots(&*self.app, request))
     }
     fn offer_snapshot(&self, request: abci::RequestOfferSnapshot) -> Result<abci::ResponseOfferSnapshot, FatalError> {
-        Calls::offer_snapshot(&*self.app, request)
+        self.counted("OfferSnapshot", || Calls::offer_snapshot(&*self.app, request))
     }
     fn load_snapshot_chunk(
         &self,
         request: abci::RequestLoadSnapshotChunk,
     ) -> Result<abci::ResponseLoadSnapshotChunk, FatalError> {
-        Calls::load_snapshot_chunk(&*self.app, request)
+        self.counted("LoadSnapshotChunk", || Calls::load_snapshot_chunk(&*self.app, request))
     }
     fn apply_snapshot_chunk(
         &self,
         request: abci::RequestApplySnapshotChunk,
     ) -> Result<abci::ResponseApplySnapshotChunk, FatalError> {
-        Calls::apply_snapshot_chunk(&*self.app, request)
+        self.counted("ApplySnapshotChunk", || {
+            Calls::apply_snapshot_chunk(&*self.app, request)
+        })
     }
 }

@@ -12,7 +12,7 @@ pub(super) const VALUES: &str = "values";
 pub(super) const PREIMAGES: &str = "preimages";
 pub(super) const INDEX: &str = "index";
 pub(super) const META: &str = "meta";
-const ALL: [&str; 5] = [NODES, VALUES, PREIMAGES, INDEX, META];
+pub(super) const ALL: [&str; 5] = [NODES, VALUES, PREIMAGES, INDEX, META];
 
 /// Names the process that has the database open, for whoever finds it locked.
 const PID_FILE: &str = "PID";

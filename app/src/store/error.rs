@@ -73,6 +73,25 @@ pub enum StoreError {
         /// The latest committed height (0: none).
         latest: u64,
     },
+    /// Only an empty store can be restored.
+    #[error("the store is at height {latest}; only an empty one can be restored from a snapshot")]
+    NotEmpty {
+        /// The latest committed height.
+        latest: u64,
+    },
+    /// What was to be restored is not the state that was asked for.
+    #[error("the state restored at height {height} has the app hash {}, expected {}", hex::encode(.found), hex::encode(.expected))]
+    WrongHash {
+        /// The height.
+        height: u64,
+        /// The hash of what was put.
+        found: [u8; 32],
+        /// The hash it should have.
+        expected: [u8; 32],
+    },
+    /// Pairs to be restored are damaged, or not in the order of their keys.
+    #[error("the pairs to restore are not in the order of their keys")]
+    Unsorted,
     /// ICS23 cannot prove anything about an empty key, so it may not be written.
     #[error("an empty key cannot be written")]
     EmptyKey,

@@ -11,6 +11,7 @@
 //! tree.rs      the Merkle tree: its nodes, how they are hashed and stored
 //! update.rs    what a height changes in the tree
 //! proof.rs     ICS23 proofs out of the tree
+//! restore.rs   building a height out of keys and values brought by others
 //! columns.rs   RocksDB: columns, tuning, who has it open
 //! keys.rs      how keys are laid out in the columns
 //! ```
@@ -23,6 +24,7 @@ mod error;
 mod keys;
 mod proof;
 mod prune;
+mod restore;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ use trainyard_client::proof::{EMPTY, provable};
 use columns::{INDEX, META, NODES, PREIMAGES, VALUES, handle};
 pub use error::StoreError;
 use keys::{Stale, StaleRows};
+pub use restore::Restore;
 pub use snapshot::{Cursor, Pair, Range, Snapshot, Version};
 use tree::Hash;
 use update::{Change, Output, Update};
@@ -116,6 +119,8 @@ struct Inner {
     latest: RwLock<Option<Committed>>,
     /// The lowest height that can be read; 0 while nothing is committed.
     oldest: AtomicU64,
+    /// The heights that snapshots hold, each with the number of its holders: they and what follows are not forgotten.
+    held: Mutex<BTreeMap<u64, usize>>,
     /// Taken by whoever writes; holds the key in `index` up to which nothing is left to sweep.
     writer: Mutex<Vec<u8>>,
 }
@@ -132,15 +137,20 @@ impl Store {
         let meta = handle(&db, META)?;
         let latest = db.get_cf(meta, LATEST)?.map(|row| decode_committed(&row)).transpose()?;
         let oldest = db.get_cf(meta, OLDEST)?.map_or(Ok(0), |row| decode_height(&row))?;
-        Ok(Self {
+        let store = Self {
             inner: Arc::new(Inner {
                 db,
                 keep_recent: options.keep_recent.map(|heights| heights.max(1)),
                 latest: RwLock::new(latest),
                 oldest: AtomicU64::new(oldest),
+                held: Mutex::default(),
                 writer: Mutex::default(),
             }),
-        })
+        };
+        if latest.is_none() {
+            store.wipe()?;
+        }
+        Ok(store)
     }
 
     /// The app hash of the empty state.
@@ -160,19 +170,31 @@ impl Store {
 
     /// The state at the latest height, or the empty state (height 0) while nothing is committed.
     pub fn snapshot(&self) -> Snapshot {
+        self.view(self.latest().map_or(0, |latest| latest.height))
+    }
+
+    fn view(&self, height: u64) -> Snapshot {
         Snapshot {
             inner: Arc::clone(&self.inner),
-            height: self.latest().map_or(0, |latest| latest.height),
+            height,
+            _hold: None,
         }
+    }
+
+    /// The state at `height`, which is not forgotten before the snapshot and its clones are dropped.
+    pub fn hold(&self, height: u64) -> Result<Snapshot, StoreError> {
+        let hold = snapshot::Hold::new(&self.inner, height);
+        self.inner.check(height)?;
+        Ok(Snapshot {
+            _hold: Some(Arc::new(hold)),
+            ..self.view(height)
+        })
     }
 
     /// The state at `height`.
     pub fn at(&self, height: u64) -> Result<Snapshot, StoreError> {
         self.inner.check(height)?;
-        Ok(Snapshot {
-            inner: Arc::clone(&self.inner),
-            height,
-        })
+        Ok(self.view(height))
     }
 
     /// The app hash of `height`.
@@ -185,10 +207,7 @@ impl Store {
 
     /// The note that was committed under `name`.
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self
-            .inner
-            .db
-            .get_cf(handle(&self.inner.db, META)?, format!("{NOTE}{name}"))?)
+        Ok(self.inner.db.get_cf(handle(&self.inner.db, META)?, note_key(name))?)
     }
 
     /// Computes the state at `height` after `changes` and its app hash. Writes nothing.
@@ -291,7 +310,7 @@ impl Store {
             writes.put_cf(meta, OLDEST, committed.height.to_be_bytes());
         }
         for (name, value) in notes {
-            writes.put_cf(meta, format!("{NOTE}{name}"), value);
+            writes.put_cf(meta, note_key(&name), value);
         }
         self.inner.write_synced(writes)?;
         if base.is_none() {
@@ -385,6 +404,10 @@ impl Inner {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn held(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write_synced(&self, writes: WriteBatch) -> Result<(), StoreError> {
         let mut options = WriteOptions::default();
         options.set_sync(true);
@@ -415,6 +438,11 @@ impl Inner {
             Ok(())
         }
     }
+}
+
+/// The key of a note in `meta`.
+fn note_key(name: &str) -> String {
+    format!("{NOTE}{name}")
 }
 
 /// Where a key lies in the tree.

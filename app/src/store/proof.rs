@@ -145,7 +145,7 @@ fn with_branch(key: &Hash, depth: usize, index: usize) -> Hash {
     let byte = &mut way[depth / 2];
     // A branch has four bits.
     let nibble = u8::try_from(index).unwrap_or(0) & 0xf;
-    *byte = if depth % 2 == 0 {
+    *byte = if depth.is_multiple_of(2) {
         nibble << 4 | *byte & 0xf
     } else {
         *byte & 0xf0 | nibble

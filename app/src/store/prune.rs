@@ -7,7 +7,7 @@ use rocksdb::{Direction, IteratorMode, WriteBatch};
 use super::columns::{INDEX, META, NODES, PREIMAGES, VALUES, handle};
 use super::keys::{self, Stale};
 use super::tree::{self, Child, Leaf, Node};
-use super::{Committed, Inner, LATEST, OLDEST, Store, StoreError, encode_committed, key_hash, snapshot};
+use super::{Committed, Inner, LATEST, OLDEST, Store, StoreError, encode_committed, key_hash, note_key, snapshot};
 
 /// How many rows a commit sweeps at most, so that a long backlog does not hold up a block.
 pub(super) const PER_COMMIT: usize = 20_000;
@@ -28,9 +28,9 @@ impl Store {
         self.inner.forget(&mut writer, keep_from, usize::MAX)
     }
 
-    /// Takes back the latest height: the one before becomes the latest again. Its notes stay as they are.
-    /// For a node that is not running: snapshots of the height taken back do not notice.
-    pub fn rollback(&self) -> Result<Committed, StoreError> {
+    /// Takes back the latest height: the one before becomes the latest again. Notes stay as they are, but for those given:
+    /// `None` deletes one. For a node that is not running: snapshots of the height taken back do not notice.
+    pub fn rollback(&self, notes: &[(&str, Option<Vec<u8>>)]) -> Result<Committed, StoreError> {
         let _writer = self.inner.writer();
         let db = &self.inner.db;
         let last = self.inner.latest().ok_or(StoreError::Empty)?.height;
@@ -73,7 +73,14 @@ impl Store {
             }
             writes.delete_cf(index, key);
         }
-        writes.put_cf(handle(db, META)?, LATEST, encode_committed(committed));
+        let meta = handle(db, META)?;
+        for (name, note) in notes {
+            match note {
+                Some(note) => writes.put_cf(meta, note_key(name), note),
+                None => writes.delete_cf(meta, note_key(name)),
+            }
+        }
+        writes.put_cf(meta, LATEST, encode_committed(committed));
         self.inner.write_synced(writes)?;
         self.inner.set_latest(committed);
         Ok(committed)
@@ -84,6 +91,8 @@ impl Inner {
     /// Makes `keep_from` the lowest height and deletes about `limit` rows that it made superfluous. `swept` is the
     /// writer's note of where in the index to begin: what lies before is deleted, and slow to step over.
     pub(super) fn forget(&self, swept: &mut Vec<u8>, keep_from: u64, limit: usize) -> Result<usize, StoreError> {
+        let held = self.held().keys().next().copied();
+        let keep_from = held.map_or(keep_from, |held| keep_from.min(held));
         if keep_from > self.oldest.load(Ordering::SeqCst) {
             self.db
                 .put_cf(handle(&self.db, META)?, OLDEST, keep_from.to_be_bytes())?;

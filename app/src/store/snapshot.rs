@@ -18,6 +18,35 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 pub struct Snapshot {
     pub(super) inner: Arc<Inner>,
     pub(super) height: u64,
+    pub(super) _hold: Option<Arc<Hold>>,
+}
+
+/// Keeps a height, and those after it, from being forgotten.
+pub(super) struct Hold {
+    inner: Arc<Inner>,
+    height: u64,
+}
+
+impl Hold {
+    pub(super) fn new(inner: &Arc<Inner>, height: u64) -> Self {
+        *inner.held().entry(height).or_default() += 1;
+        Self {
+            inner: Arc::clone(inner),
+            height,
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.inner.held();
+        if let Some(holders) = held.get_mut(&self.height) {
+            *holders -= 1;
+            if *holders == 0 {
+                held.remove(&self.height);
+            }
+        }
+    }
 }
 
 impl Snapshot {

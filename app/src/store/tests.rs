@@ -209,10 +209,10 @@ proptest! {
                 }
                 Op::Rollback if next >= oldest + 2 => {
                     heights.pop();
-                    prop_assert_eq!(store.rollback().unwrap().height, next - 2);
+                    prop_assert_eq!(store.rollback(&[]).unwrap().height, next - 2);
                 }
                 Op::Prune(_) | Op::Rollback => {
-                    let error = store.rollback().unwrap_err();
+                    let error = store.rollback(&[]).unwrap_err();
                     prop_assert!(!error.is_fatal(), "{}", error);
                 }
                 Op::Reopen => {
@@ -257,7 +257,7 @@ fn starts_empty_at_any_height() {
     assert_eq!(store.snapshot().get(b"a").unwrap(), None);
     assert_eq!(store.snapshot().range(&[], None, true).unwrap().count(), 0);
     assert!(matches!(store.at(1), Err(StoreError::Empty)));
-    assert!(matches!(store.rollback(), Err(StoreError::Empty)));
+    assert!(matches!(store.rollback(&[]), Err(StoreError::Empty)));
     assert!(matches!(
         store.prepare(0, Changes::new()),
         Err(StoreError::Height { found: 0, expected: 1 })
@@ -356,7 +356,7 @@ fn notes_live_and_die_with_their_batch() {
     assert_eq!(store.note("block").unwrap().unwrap(), b"one");
     assert_eq!(store.latest().unwrap().height, 2);
     assert_eq!(
-        store.rollback().unwrap(),
+        store.rollback(&[]).unwrap(),
         Committed {
             height: 1,
             app_hash: hash
@@ -400,7 +400,7 @@ fn a_snapshot_never_lies_while_it_is_pruned() {
         Err(StoreError::Pruned { .. })
     ));
     assert!(matches!(store.prove(&[9], 1), Err(StoreError::Pruned { .. })));
-    assert!(matches!(store.rollback(), Err(StoreError::Pruned { .. })));
+    assert!(matches!(store.rollback(&[]), Err(StoreError::Pruned { .. })));
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub(super) type Branches = [Option<Child>; BRANCHES];
 
 /// A row of `nodes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // Nearly all are inner nodes, and none lives long.
 pub(super) enum Node {
     /// Only as a root.
     Empty,
@@ -110,7 +111,7 @@ pub(super) fn lone(branches: &[Option<Child>]) -> Lone {
 /// The branch of a key's hash at a depth, counted in nodes from the root.
 pub(super) fn branch(key: &Hash, depth: usize) -> usize {
     let byte = key[depth / 2];
-    usize::from(if depth % 2 == 0 { byte >> 4 } else { byte & 0xf })
+    usize::from(if depth.is_multiple_of(2) { byte >> 4 } else { byte & 0xf })
 }
 
 const TAG_EMPTY: u8 = 0;
