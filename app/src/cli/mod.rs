@@ -8,9 +8,10 @@
 //! | `job/` | `job post watch show fetch cancel explain` |
 //! | `tx` | `tx bank staking registry`: build, sign, send |
 //! | `query` | `query`: ask a node |
+//! | `light` | `light`: ask a node without trusting it; `receipt export verify`: results in files |
 //! | `init` | `init`: a node's home |
 //! | `genesis` | `genesis add-account gentx collect-gentxs validate` |
-//! | `start` | `start`: run a node; `export` its state; `unsafe-reset-all` |
+//! | `start` | `start`: run a node; `export` its state; `rollback` its last block; `unsafe-reset-all` |
 //! | `status` | `status` of a node |
 //! | `testnet` | `testnet`: homes of several validators on one machine |
 //! | `output` | results as text or JSON |
@@ -20,6 +21,7 @@ mod genesis;
 mod init;
 mod job;
 mod keys;
+mod light;
 mod model;
 mod output;
 mod query;
@@ -122,6 +124,12 @@ enum Command {
     /// Ask the chain
     #[command(subcommand, visible_alias = "q")]
     Query(query::Command),
+    /// Ask the chain without trusting a node
+    #[command(subcommand)]
+    Light(light::Command),
+    /// Files that prove a job's result without a node
+    #[command(subcommand)]
+    Receipt(light::Receipts),
     /// Make a node's home
     Init(init::Init),
     /// Write the genesis of a chain
@@ -134,6 +142,8 @@ enum Command {
     RunCometbft(start::Child),
     /// Print a stopped node's state as the genesis of a chain that continues it, under the name given by --chain-id
     Export(start::Export),
+    /// Take back a stopped node's last block, to execute it again
+    Rollback,
     /// Make a stopped node forget blocks, state and votes, to start from another genesis. Keys and settings stay. A validator
     /// whose chain goes on may vote twice after it, and is slashed for that
     UnsafeResetAll,
@@ -190,11 +200,14 @@ fn run(cli: Cli, binary: &'static Binary) -> Result<()> {
         Command::Job(command) => block_on(job::run(&global, command)),
         Command::Tx(tx) => block_on(tx::run(&global, tx)),
         Command::Query(command) => block_on(query::run(&global, command)),
+        Command::Light(command) => block_on(light::run(&global, command)),
+        Command::Receipt(command) => block_on(light::receipts(&global, command)),
         Command::Init(command) => init::run(&global, &command),
         Command::Genesis(command) => genesis::run(&global, command),
         Command::Start(command) => start::start(&global, command, binary),
         Command::RunCometbft(child) => start::become_child(&child),
         Command::Export(command) => start::export(&global, command, binary),
+        Command::Rollback => start::rollback(&global, binary),
         Command::UnsafeResetAll => start::reset(&global),
         Command::Testnet(command) => testnet::run(&global, command),
         Command::Status => block_on(status::run(&global)),

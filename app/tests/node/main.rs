@@ -3,9 +3,10 @@
 mod continued;
 mod crash;
 mod disk;
-
 mod lifecycle;
+mod light;
 mod load;
+mod operate;
 mod peers;
 mod replay;
 mod slashing;

@@ -18,7 +18,7 @@ use trainyard_proto::{
 };
 
 use super::{job_of, mesh, node_of};
-use crate::cli::Global;
+use crate::cli::{Global, light};
 
 /// Largest artifact fetched, bytes.
 const MAX_ARTIFACT: u64 = 1 << 30;
@@ -30,6 +30,9 @@ pub(in crate::cli) struct Fetch {
     /// The file to write
     #[arg(long, default_value = "model.safetensors", value_name = "FILE")]
     out: PathBuf,
+    /// Trust no node: take the job's record through the light client (see `trainyard light trust`)
+    #[arg(long)]
+    verify: bool,
     #[command(flatten)]
     mesh: mesh::MeshOptions,
 }
@@ -37,7 +40,13 @@ pub(in crate::cli) struct Fetch {
 pub(super) async fn run(global: &Global, fetch: Fetch) -> Result<()> {
     let client = global.client()?;
     let chain_id = global.chain_id(&client).await?;
-    let job = job_of(&client, fetch.job).await?;
+    let (chain_id, job) = if fetch.verify {
+        let light = light::latest(global).await?;
+        let chain_id = light.trusted().signed.header.chain_id.to_string();
+        (chain_id, light::job_of(&light, fetch.job).await?)
+    } else {
+        (chain_id, job_of(&client, fetch.job).await?)
+    };
     let state = trainyard_modules::job::state_name(job.state());
     ensure!(
         job.state() == JobState::Settled,
@@ -94,6 +103,7 @@ pub(super) async fn run(global: &Global, fetch: Fetch) -> Result<()> {
         "state_root": hex::encode(root),
         "score_ppm": job.score_ppm,
         "signed_by": signers,
+        "verified": fetch.verify,
         "checked": "CID, SHA-256, state root and the evaluators' signatures match the chain",
     }))
 }
