@@ -3,8 +3,10 @@
 //! | file | measures |
 //! |---|---|
 //! | `state.rs` | in this process: a transfer through `CheckTx`, `FinalizeBlock` and `Commit`, over states of several sizes |
+//! | `network.rs` | transfers on real CometBFT, with one validator and with four, beside CometBFT's own kvstore |
 //! | `report.rs` | the table, and the rows for `--json` |
 
+mod network;
 mod report;
 mod state;
 
@@ -54,6 +56,9 @@ fn main() {
             None => vec![10_000, 100_000, 1_000_000],
         };
         state::run(&mut report, &sizes, options.quick);
+    }
+    if wants("network") {
+        network::run(&mut report, if options.quick { &[1] } else { &[1, 4] }, options.quick);
     }
     if let Some(file) = &options.json {
         report.write(file);
