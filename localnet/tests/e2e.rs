@@ -555,7 +555,9 @@ async fn an_evaluator_that_never_reveals_is_not_paid() -> Result<()> {
     assert_eq!(paid(&job, &Address::of_module("treasury"), "treasury"), 75 * train);
     let explained = network.command("alice", &["job", "explain", "1", &silent.to_string()])?;
     ensure!(
-        explained.to_string().contains("revealed no score in time"),
+        explained
+            .to_string()
+            .contains("revealed none in time: it missed a duty"),
         "{explained}"
     );
     network.stop()

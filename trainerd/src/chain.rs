@@ -17,6 +17,7 @@ use trainyard_overlay::{Membership, PeerId};
 use trainyard_proto::{
     address::Address,
     any,
+    cosmos::base::query::v1beta1::PageRequest,
     job::{
         self, DataSplit, Job, JobState, QueryGrantRequest, QueryGrantResponse, QueryJobRequest, QueryJobResponse,
         QueryJobsRequest, QueryJobsResponse, QueryRoundRequest, QueryRoundResponse, Round,
@@ -119,17 +120,27 @@ impl Chain {
         answer.job.ok_or_eyre("the node sent no job")
     }
 
-    /// The first hundred jobs in a state, or of a member.
+    /// The jobs in a state, or those of a member in it: page by page, at most [`MAX_JOBS`].
     pub async fn jobs(&self, state: JobState, member: &str) -> Result<Vec<Job>> {
-        let request = QueryJobsRequest {
-            state: state.into(),
-            member: member.into(),
-            ..Default::default()
-        };
-        Ok(self
-            .ask::<_, QueryJobsResponse>("/trainyard.job.v1.Query/Jobs", &request)
-            .await?
-            .jobs)
+        let mut jobs = Vec::new();
+        let mut key = Vec::new();
+        loop {
+            let request = QueryJobsRequest {
+                state: state.into(),
+                member: member.into(),
+                pagination: Some(PageRequest {
+                    key,
+                    ..PageRequest::default()
+                }),
+                ..Default::default()
+            };
+            let page: QueryJobsResponse = self.ask("/trainyard.job.v1.Query/Jobs", &request).await?;
+            jobs.extend(page.jobs);
+            key = page.pagination.unwrap_or_default().next_key;
+            if key.is_empty() || jobs.len() >= MAX_JOBS {
+                return Ok(jobs);
+            }
+        }
     }
 
     /// A round of a job.
@@ -183,6 +194,8 @@ impl Chain {
     }
 }
 
+/// Jobs looked at in one state, so that a node that sends pages without end is not followed.
+const MAX_JOBS: usize = 2_000;
 /// How the chain says that something does not exist.
 const NOT_FOUND: (&str, u32) = ("sdk", 38);
 

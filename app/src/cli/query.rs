@@ -1,5 +1,6 @@
 //! `trainyard query …`
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
 use serde_json::Value;
@@ -28,6 +29,9 @@ pub(super) struct Page {
     /// Entries skipped first
     #[arg(long, default_value_t = 0)]
     offset: u64,
+    /// Where to go on: the `next_key` of the page before, base64
+    #[arg(long, default_value = "", value_parser = base64_bytes)]
+    page_key: Bytes,
 }
 
 impl Page {
@@ -35,6 +39,7 @@ impl Page {
         Some(PageRequest {
             limit: self.limit,
             offset: self.offset,
+            key: self.page_key.0.clone(),
             ..PageRequest::default()
         })
     }
@@ -148,7 +153,7 @@ pub(super) enum Job {
         takeable_by: Option<String>,
         /// That worker's encoded capability record, hex, for jobs that ask for GPUs or a subnet tag
         #[arg(long, requires = "takeable_by", default_value = "", value_parser = hex_bytes)]
-        capability: HexBytes,
+        capability: Bytes,
         /// Only those of a client: an address or a key's name
         #[arg(long)]
         client: Option<String>,
@@ -267,12 +272,16 @@ fn original_names(answer: Value) -> Value {
     }
 }
 
-/// Bytes in hex.
+/// Bytes that were read from text.
 #[derive(Clone, Debug)]
-pub(super) struct HexBytes(Vec<u8>);
+pub(super) struct Bytes(Vec<u8>);
 
-fn hex_bytes(text: &str) -> Result<HexBytes, String> {
-    hex::decode(text).map(HexBytes).map_err(|e| e.to_string())
+fn hex_bytes(text: &str) -> Result<Bytes, String> {
+    hex::decode(text).map(Bytes).map_err(|e| e.to_string())
+}
+
+fn base64_bytes(text: &str) -> Result<Bytes, String> {
+    STANDARD.decode(text).map(Bytes).map_err(|e| e.to_string())
 }
 
 fn job_state(text: &str) -> Result<job::JobState, String> {

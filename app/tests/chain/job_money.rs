@@ -149,6 +149,32 @@ fn who_states_no_merged_root_is_dropped_and_paid_in_part() {
 }
 
 #[test]
+fn a_share_of_the_treasurys_part_is_burned() {
+    let burning = builder().genesis(|genesis| genesis.job.params.treasury_burn_bp = 4_000);
+    let mut chain = register_everybody(burning.build());
+    let id = evaluating(&mut chain, &plain());
+    score(&mut chain, id, [("e1", 1), ("e2", 1)]);
+    let job = chain.job(id);
+    let burned = job.payments.iter().find(|p| p.reason == "burned").unwrap();
+    assert_eq!((burned.amount, burned.recipient.as_str()), (20 * TRAIN, ""));
+    assert_eq!(held(&chain, bank::TREASURY), 30 * TRAIN);
+    assert_closed(&chain, id);
+    let story = chain.explain(id, None);
+    assert!(story.contains("20 TRAIN burned."), "{story}");
+}
+
+#[test]
+fn where_all_workers_are_silent_none_is_held_to_it() {
+    let mut chain = yard();
+    let id = started(&mut chain, &plain());
+    chain.skip_to(chain.job(id).deadline);
+    let job = chain.job(id);
+    assert_eq!((job.state(), paid(&job, CLIENT)), (JobState::Failed, BUDGET));
+    assert_eq!((reputation(&chain, "w1"), bond(&chain, "w1")), (50, 100 * TRAIN));
+    assert_closed(&chain, id);
+}
+
+#[test]
 fn top_ups_that_are_refused() {
     let mut chain = calm_yard();
     let open = post(&mut chain, &calm(plain()), BUDGET);

@@ -103,12 +103,11 @@ fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>
         _ => format!("It ended at height {}: {}.", job.closed_at, job.reason),
     });
     for payment in &job.payments {
-        lines.push(format!(
-            "{} to {} ({}).",
-            show(payment.amount),
-            payment.recipient,
-            payment.reason
-        ));
+        let (amount, reason) = (show(payment.amount), &payment.reason);
+        lines.push(match payment.recipient.as_str() {
+            "" => format!("{amount} {reason}."),
+            recipient => format!("{amount} to {recipient} ({reason})."),
+        });
     }
     Ok(lines)
 }

@@ -83,6 +83,7 @@ pub fn default_params() -> Params {
         max_replacements: 2,
         outlier_slash_bp: 1_000,
         max_variants: 16,
+        treasury_burn_bp: 0,
     }
 }
 
@@ -103,6 +104,7 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         max_replacements,
         outlier_slash_bp,
         max_variants,
+        treasury_burn_bp,
     } = params;
     let checks = [
         ("posting_fee_bp", u64::from(*posting_fee_bp), 0, 10_000),
@@ -124,6 +126,7 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         ("max_replacements", u64::from(*max_replacements), 0, 100),
         ("outlier_slash_bp", u64::from(*outlier_slash_bp), 0, 10_000),
         ("max_variants", u64::from(*max_variants), 1, 100),
+        ("treasury_burn_bp", u64::from(*treasury_burn_bp), 0, 10_000),
     ];
     for (name, found, low, high) in checks {
         if !(low..=high).contains(&found) {

@@ -66,12 +66,13 @@ fn expire(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(), Error> {
             RoundPhase::Keys => settle::fail(ctx, job, "the client did not grant the train keys in time"),
             RoundPhase::Train => {
                 let round = round(ctx.state, job.id, job.round)?;
+                if round.commits.is_empty() {
+                    // Perhaps the client's data could not be had: where all are silent, none is held to it.
+                    return settle::fail(ctx, job, "no worker committed a trace in time");
+                }
                 drop_workers(ctx, job, "no trace before the deadline", |w| {
                     !round.commits.iter().any(|c| c.worker == w.address)
                 })?;
-                if round.commits.is_empty() {
-                    return settle::fail(ctx, job, "no worker committed a trace in time");
-                }
                 traces_are_in(ctx, job)
             }
             RoundPhase::Merge => {

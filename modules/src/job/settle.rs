@@ -38,6 +38,20 @@ pub(super) fn pay(ctx: &mut Ctx<'_, '_>, job: &mut Job, to: Address, amount: u64
     Ok(())
 }
 
+/// Burns `amount` of the budget and writes it into the ledger.
+fn burn(ctx: &mut Ctx<'_, '_>, job: &mut Job, amount: u64) -> Result<(), Error> {
+    if amount == 0 {
+        return Ok(());
+    }
+    bank::burn(ctx, Address::of_module(bank::ESCROW), amount)?;
+    job.payments.push(Payment {
+        recipient: String::new(),
+        amount,
+        reason: "burned".into(),
+    });
+    Ok(())
+}
+
 /// What of the budget is not paid yet.
 pub(super) fn unpaid(job: &Job) -> u64 {
     job.budget - job.payments.iter().map(|p| p.amount).sum::<u64>()
@@ -190,7 +204,7 @@ fn pay_stayers(ctx: &mut Ctx<'_, '_>, job: &mut Job, spec: &JobSpec, pot: u64) -
 }
 
 /// What workers forgo returns to the client, with the cost of the rounds that were not trained. What is left then, the
-/// treasury's part with the dust and what absent evaluators forwent, goes to the treasury.
+/// treasury's part with the dust and what absent evaluators forwent, is burned in part and goes to the treasury.
 pub(super) fn finish(
     ctx: &mut Ctx<'_, '_>,
     job: &mut Job,
@@ -201,6 +215,8 @@ pub(super) fn finish(
     let unspent = job.budget - money::cost(spec, job.budget, job.completed)?;
     let client = job.client.parse()?;
     pay(ctx, job, client, unspent + forgone, "refund")?;
+    let burn_bp = PARAMS.get(ctx.state)?.treasury_burn_bp;
+    burn(ctx, job, portion(unpaid(job), burn_bp.into(), 10_000)?)?;
     pay(ctx, job, Address::of_module(bank::TREASURY), unpaid(job), "treasury")?;
     close(ctx, job, JobState::Settled, reason)?;
     if job.artifact.is_none() {

@@ -96,6 +96,8 @@ pub(super) fn job(world: &mut World) -> Option<(&'static str, work::MsgUpdatePar
     params.workers_bp = world.random.within(0, 10_000);
     params.evaluators_bp = world.random.within(0, 10_000 - params.workers_bp);
     params.stake_multiple = world.random.pick(&[0, 1, 3, 3, 100]);
+    params.treasury_burn_bp = world.random.pick(&[0, 0, 5_000, 10_000]);
+    (params.max_replacements, params.outlier_slash_bp) = (world.random.within(0, 3), world.random.within(0, 10_000));
     params.tolerance_ppm = world.random.pick(&[0, 5_000, 1_000_000]);
     let message = work::MsgUpdateParams {
         authority: governance(),
