@@ -48,7 +48,7 @@ fn training_ends_where_the_budget_does() {
     commit_all(&mut chain, id, &WORKERS);
     vote_all(&mut chain, id, &WORKERS[..2]);
     let last = chain.ok("w3", &vote(&chain, "w3", id));
-    assert_eq!(last.attribute("job_training_ended", "rounds").as_deref(), Some("2"));
+    assert_eq!(last.attribute("job_training_ended", "rounds"), Some("2"));
     let job = chain.job(id);
     assert_eq!(
         (job.round_phase(), job.ended.as_str()),
