@@ -1,4 +1,4 @@
-//! An upgrade that governance decides, from this program to the next (`examples/next.rs`), on real CometBFT.
+//! An upgrade that governance decides, from this program to the next (`next.rs`), on real CometBFT.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -23,24 +23,12 @@ const VOTE: i64 = 3;
 /// Blocks from the proposal to the upgrade: more than a vote can see, ten in a second.
 const AHEAD: u64 = 80;
 
-/// The next program, which cargo builds with the tests.
-fn next_program() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.ancestors().nth(2).unwrap().join("examples/next");
-    assert!(
-        program.is_file(),
-        "{} is not built; `cargo build -p trainyard-app --examples` builds it",
-        program.display()
-    );
-    program
-}
-
 /// Puts the programs where cosmovisor has them, `current` being the first one, which the node is started from.
 fn lay_out(node: &mut Node) -> PathBuf {
     let folder = node.home.path().join("cosmovisor");
     for (name, program) in [
-        ("genesis", PathBuf::from(env!("CARGO_BIN_EXE_trainyard"))),
-        ("upgrades/v2", next_program()),
+        ("genesis", env!("CARGO_BIN_EXE_trainyard")),
+        ("upgrades/v2", env!("CARGO_BIN_EXE_trainyard-next")),
     ] {
         let bin = folder.join(name).join("bin");
         fs::create_dir_all(&bin).unwrap();
