@@ -28,13 +28,14 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use prost::Message;
-use prost_reflect::{DescriptorPool, MethodDescriptor};
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use tendermint_proto::v0_38::abci;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 use trainyard_client::rpc::{self, Client};
 use trainyard_modules::machine;
+use trainyard_proto::any::Any;
 
 use crate::application::Application;
 use crate::node::settings::Settings;
@@ -125,6 +126,31 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
     machine::query_paths().chain(NODE_QUERIES.iter().map(|(path, _)| *path))
 }
 
+fn descriptors() -> Result<DescriptorPool, String> {
+    DescriptorPool::decode(trainyard_proto::DESCRIPTORS).map_err(|e| e.to_string())
+}
+
+/// An encoded message of a type, as `cosmos.bank.v1beta1.QueryBalanceResponse`, in the JSON of the REST door.
+///
+/// # Errors
+/// The type is unknown, or the message is not of it.
+pub fn show(name: &str, message: &[u8]) -> Result<serde_json::Value, String> {
+    let kind = descriptors()?.get_message_by_name(name);
+    let kind = kind.ok_or_else(|| format!("the type {name:?} is unknown"))?;
+    let message = DynamicMessage::decode(kind, message).map_err(|e| e.to_string())?;
+    Ok(json::to_json(&message))
+}
+
+/// Reads a message from the JSON of the REST door, with its type under `@type`.
+///
+/// # Errors
+/// Which field is unknown or has a value that does not fit.
+pub fn read(message: &serde_json::Value) -> Result<Any, String> {
+    let kind = descriptors()?.get_message_by_name("google.protobuf.Any");
+    let any = json::from_json(kind.ok_or("the type of messages is unknown")?, message)?;
+    Any::decode(any.encode_to_vec().as_slice()).map_err(|e| e.to_string())
+}
+
 /// What answers all doors.
 pub struct Api {
     app: Arc<Application>,
@@ -141,7 +167,7 @@ impl Api {
     /// # Errors
     /// A query has no description among the `.proto` files.
     pub fn new(app: Arc<Application>, comet: Client, settings: Settings) -> Result<Self, String> {
-        let pool = DescriptorPool::decode(trainyard_proto::DESCRIPTORS).map_err(|e| e.to_string())?;
+        let pool = descriptors()?;
         let mut methods = BTreeMap::new();
         for path in paths() {
             let found = path

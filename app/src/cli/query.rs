@@ -3,7 +3,6 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Subcommand;
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
-use serde_json::Value;
 use trainyard_client::rpc::Client;
 use trainyard_proto::coin::DENOM;
 use trainyard_proto::cosmos::bank::v1beta1 as bank;
@@ -19,6 +18,7 @@ use governance::{Authz, Feegrant, Gov, Upgrade};
 use stake::{Distribution, Slashing, Staking};
 
 use super::{Global, tx};
+use crate::api;
 
 /// Which part of a list.
 #[derive(Clone, Debug, clap::Args)]
@@ -250,28 +250,6 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
     }
 }
 
-/// An answer under the names that its fields have in the `.proto` file, as `simd` and the REST gateways of other chains print
-/// them: protobuf's JSON bends `operator_address` to `operatorAddress`.
-fn original_names(answer: Value) -> Value {
-    match answer {
-        Value::Object(fields) => {
-            let renamed = fields.into_iter().map(|(name, value)| {
-                let mut original = String::new();
-                for letter in name.chars() {
-                    if letter.is_ascii_uppercase() {
-                        original.push('_');
-                    }
-                    original.push(letter.to_ascii_lowercase());
-                }
-                (original, original_names(value))
-            });
-            Value::Object(renamed.collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(original_names).collect()),
-        other => other,
-    }
-}
-
 /// Bytes that were read from text.
 #[derive(Clone, Debug)]
 pub(super) struct Bytes(Vec<u8>);
@@ -299,7 +277,7 @@ impl Ask<'_> {
     async fn show<Request, Response>(&self, request: Request) -> Result<()>
     where
         Request: Message + Name,
-        Response: Message + Default + serde::Serialize,
+        Response: Message + Name + Default + serde::Serialize,
     {
         let method = Request::NAME
             .strip_prefix("Query")
@@ -307,7 +285,12 @@ impl Ask<'_> {
         let method = method.ok_or_else(|| eyre!("{} is no query's request", Request::NAME))?;
         let path = format!("/{}.Query/{method}", Request::PACKAGE);
         let answer: Response = self.client.query(&path, &request).await?;
-        self.global.print(&original_names(serde_json::to_value(&answer)?))
+        if Response::PACKAGE.starts_with("cosmos.") {
+            // As other chains print it: decimals with their point, original names, nothing left out.
+            let shown = api::show(&Response::full_name(), &answer.encode_to_vec()).map_err(|e| eyre!(e))?;
+            return self.global.print(&shown);
+        }
+        self.global.print(&answer)
     }
 
     fn optional_account(&self, text: Option<&str>) -> Result<String> {
@@ -401,19 +384,5 @@ impl Ask<'_> {
                     .await
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_have_the_names_of_the_proto_files() {
-        let answer =
-            serde_json::json!({"unbondingResponses": [{"validatorAddress": "aB", "typeUrl": 1}], "height": {}});
-        let expected =
-            serde_json::json!({"unbonding_responses": [{"validator_address": "aB", "type_url": 1}], "height": {}});
-        assert_eq!(original_names(answer), expected);
     }
 }

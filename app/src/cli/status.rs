@@ -1,8 +1,11 @@
 //! `trainyard status`
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use color_eyre::eyre::Result;
 use serde_json::{Value, json};
 use trainyard_client::rpc::Client;
+use trainyard_proto::address::Address;
 use trainyard_proto::cosmos::base::query::v1beta1::PageRequest;
 use trainyard_proto::cosmos::staking::v1beta1::{
     BondStatus, QueryValidatorsRequest, QueryValidatorsResponse, Validator,
@@ -34,6 +37,8 @@ pub(super) async fn run(global: &Global) -> Result<()> {
         "app_hash": sync.latest_app_hash.to_string(),
         "catching_up": sync.catching_up,
         "voting_power": own.power.value(),
+        "consensus_address": Address::of_consensus_key(&own.pub_key.to_bytes()).consensus(),
+        "consensus_pubkey": STANDARD.encode(own.pub_key.to_bytes()),
         "validators": validators,
     }))
 }
@@ -62,5 +67,6 @@ fn show(validator: &Validator) -> Value {
         "operator": validator.operator_address,
         "stake_utrain": validator.tokens,
         "status": status,
+        "jailed": validator.jailed,
     })
 }

@@ -1,10 +1,13 @@
 //! `trainyard query staking`, `distribution` and `slashing`.
 
 use clap::Subcommand;
-use color_eyre::eyre::Result;
+use color_eyre::eyre::{Result, eyre};
+use trainyard_proto::address::Address;
+use trainyard_proto::cosmos::crypto::ed25519;
 use trainyard_proto::cosmos::distribution::v1beta1 as distribution;
 use trainyard_proto::cosmos::slashing::v1beta1 as slashing;
 use trainyard_proto::cosmos::staking::v1beta1 as staking;
+use trainyard_proto::prost::Message as _;
 
 use super::{Ask, Page};
 
@@ -99,10 +102,10 @@ pub(in crate::cli) enum Distribution {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Slashing {
-    /// What a validator has missed, and until when it is jailed
+    /// What a validator has missed, and until when it is jailed; nothing is kept of one that never missed a block
     SigningInfo {
-        /// The validator's consensus address
-        consensus: String,
+        /// The validator's operator or consensus address, or the name of its key
+        validator: String,
     },
     /// The same of all that ever missed a block
     SigningInfos {
@@ -114,6 +117,26 @@ pub(in crate::cli) enum Slashing {
 }
 
 impl Ask<'_> {
+    /// The consensus address of a validator, however it is named.
+    async fn consensus(&self, validator: &str) -> Result<String> {
+        if Address::parse_consensus(validator).is_ok() {
+            return Ok(validator.into());
+        }
+        let operator = match Address::parse_operator(validator) {
+            Ok(operator) => operator,
+            Err(_) => self.global.account(validator)?,
+        };
+        let request = staking::QueryValidatorRequest {
+            validator_addr: operator.operator(),
+        };
+        let path = "/cosmos.staking.v1beta1.Query/Validator";
+        let answer: staking::QueryValidatorResponse = self.client.query(path, &request).await?;
+        let key = answer.validator.and_then(|v| v.consensus_pubkey);
+        let key = key.and_then(|any| ed25519::PubKey::decode(any.value.as_slice()).ok());
+        let key = key.ok_or_else(|| eyre!("the node sent no key of validator {}", operator.operator()))?;
+        Ok(Address::of_consensus_key(&key.key).consensus())
+    }
+
     pub(super) async fn staking(&self, command: Staking) -> Result<()> {
         match command {
             Staking::Validators { page } => {
@@ -234,9 +257,9 @@ impl Ask<'_> {
 
     pub(super) async fn slashing(&self, command: Slashing) -> Result<()> {
         match command {
-            Slashing::SigningInfo { consensus } => {
+            Slashing::SigningInfo { validator } => {
                 let request = slashing::QuerySigningInfoRequest {
-                    cons_address: consensus,
+                    cons_address: self.consensus(&validator).await?,
                 };
                 self.show::<_, slashing::QuerySigningInfoResponse>(request).await
             }

@@ -3,23 +3,21 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use color_eyre::eyre::{Result, WrapErr as _, eyre};
+use color_eyre::eyre::{Result, WrapErr as _, bail, eyre};
 use serde::Deserialize;
 use serde_json::Value;
 use trainyard_modules::governed::authority;
+use trainyard_modules::machine;
 use trainyard_proto::address::Address;
 use trainyard_proto::any::{self, Any};
 use trainyard_proto::coin::utrain;
-use trainyard_proto::cosmos::distribution::v1beta1 as distribution;
 use trainyard_proto::cosmos::gov::v1::{
     self as gov, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted, WeightedVoteOption,
 };
-use trainyard_proto::cosmos::staking::v1beta1 as staking;
 use trainyard_proto::cosmos::upgrade::v1beta1 as upgrade;
-use trainyard_proto::prost::{Message, Name};
-use trainyard_proto::{job, registry};
 
 use super::amount;
+use crate::api;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Gov {
@@ -222,41 +220,27 @@ fn proposal(text: &str, sender: Address) -> Result<MsgSubmitProposal> {
     })
 }
 
-/// Reads a message of one type, where it is of that type.
-type Read = fn(&str, &Value) -> Option<Result<Any>>;
-
 /// A message that governance alone may send, from JSON with its type URL under `@type`.
 fn message(mut json: Value) -> Result<Any> {
     let fields = json.as_object_mut().ok_or_else(|| eyre!("a message is no object"))?;
-    let kind = fields.remove("@type");
-    let kind = kind.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let kind = fields.get("@type").and_then(Value::as_str).unwrap_or_default();
+    if !machine::message_urls().any(|url| url == kind) {
+        bail!("{kind:?} is no type of message that a proposal can carry");
+    }
+    let kind = kind.to_owned();
     fields
         .entry("authority")
         .or_insert_with(|| authority().to_string().into());
-    let known: [Read; 9] = [
-        of::<distribution::MsgCommunityPoolSpend>,
-        of::<distribution::MsgUpdateParams>,
-        of::<gov::MsgUpdateParams>,
-        of::<staking::MsgUpdateParams>,
-        of::<upgrade::MsgSoftwareUpgrade>,
-        of::<upgrade::MsgCancelUpgrade>,
-        of::<job::MsgUpdateParams>,
-        of::<registry::MsgUpdateParams>,
-        of::<registry::MsgUpdateMembers>,
-    ];
-    let found = known.iter().find_map(|read| read(kind, &json));
-    found.unwrap_or_else(|| Err(eyre!("{kind:?} is no type of message that a proposal can carry")))
-}
-
-fn of<M: Message + Name + serde::de::DeserializeOwned>(kind: &str, json: &Value) -> Option<Result<Any>> {
-    (kind == any::type_url::<M>()).then(|| {
-        let message: M = M::deserialize(json).wrap_err_with(|| kind.to_owned())?;
-        Ok(any::pack(&message))
-    })
+    api::read(&json).map_err(|e| eyre!("{kind}: {e}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use trainyard_modules::slashing;
+    use trainyard_proto::cosmos::distribution::v1beta1 as distribution;
+    use trainyard_proto::cosmos::slashing::v1beta1 as slashing_wire;
+    use trainyard_proto::prost::Message as _;
+
     use super::*;
 
     #[test]
@@ -266,7 +250,10 @@ mod tests {
             "messages": [
                 {"@type": "/trainyard.registry.v1.MsgUpdateMembers", "admit": ["train1x"]},
                 {"@type": "/cosmos.distribution.v1beta1.MsgCommunityPoolSpend", "recipient": "train1y",
-                 "amount": [{"denom": "utrain", "amount": "5"}]}
+                 "amount": [{"denom": "utrain", "amount": "5"}]},
+                {"@type": "/cosmos.slashing.v1beta1.MsgUpdateParams", "params": {
+                    "signed_blocks_window": "100", "min_signed_per_window": "0.5", "downtime_jail_duration": "600s",
+                    "slash_fraction_double_sign": "0.05", "slash_fraction_downtime": "0.01"}}
             ]
         }"#;
         let message = proposal(text, Address([7; 20])).unwrap();
@@ -276,6 +263,9 @@ mod tests {
             (spend.authority, spend.amount),
             (authority().to_string(), vec![utrain(5)])
         );
+        // As `trainyard query slashing params` prints them.
+        let votes = slashing_wire::MsgUpdateParams::decode(message.messages[2].value.as_slice()).unwrap();
+        assert_eq!(votes.params, Some(slashing::default_params().into()));
         for (wrong, words) in [
             (text.replace("MsgUpdateMembers", "MsgNone"), "no type of message"),
             (text.replace("\"admit\"", "\"admitt\""), "admitt"),
