@@ -140,21 +140,21 @@ fn the_app_hash_over_every_message() {
     let joins = WORKERS.into_iter().zip(0..);
     story.block(
         joins
-            .map(|(w, index)| (w, any::pack(&join_variant(w, 3, index))))
+            .map(|(w, index)| (w, any::pack(&join_variant(w, 4, index))))
             .collect(),
     );
     for _ in 0..2 {
-        story.all(&WORKERS, |chain, name| any::pack(&run(chain, name, 3)));
+        story.all(&WORKERS, |chain, name| any::pack(&run(chain, name, 4)));
     }
-    story.all(&WORKERS, |chain, name| any::pack(&hand_in(chain, name, 3)));
+    story.all(&WORKERS, |chain, name| any::pack(&hand_in(chain, name, 4)));
     let found = [("w1", Some(500_000)), ("w2", Some(600_000)), ("w3", None)];
     story.all(&EVALUATORS, |chain, name| {
-        any::pack(&findings(chain, name, 3, &found).0)
+        any::pack(&findings(chain, name, 4, &found).0)
     });
     story.all(&EVALUATORS, |chain, name| {
-        any::pack(&findings(chain, name, 3, &found).1)
+        any::pack(&findings(chain, name, 4, &found).1)
     });
-    assert_eq!(story.chain.job(3).state(), JobState::Settled);
+    assert_eq!(story.chain.job(4).state(), JobState::Settled);
     story.block(vec![("w3", any::pack(&leave_registry("w3")))]);
     let until = story.chain.time() + 1_000;
     story.block(vec![
