@@ -99,7 +99,7 @@ min_gas_price = "0.001utrain"
 #   default      the last 362880 (three weeks of blocks of five seconds)
 #   nothing      all of them: nothing is forgotten (archive nodes)
 #   everything   the last 2: everything else is forgotten
-#   custom       the last keep_recent
+#   custom       the last keep_recent; 0 keeps all
 pruning = "@PRUNING@"
 keep_recent = 100000
 
@@ -107,7 +107,7 @@ keep_recent = 100000
 min_retain_blocks = 0
 
 # Take a snapshot of the state at every height that this divides, for others to start from (state sync); 0 takes none.
-# How many of them are kept.
+# How many of them are kept: a new node needs time to fetch one before it is gone.
 snapshot_interval = @SNAPSHOT_INTERVAL@
 snapshot_keep = 2
 
@@ -131,7 +131,7 @@ store_cache_mb = @CACHE_MB@
 "#;
 
 /// Which heights are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pruning {
     /// As many as the SDK keeps by default.
@@ -141,6 +141,7 @@ pub enum Pruning {
     /// The least that works.
     Everything,
     /// `keep_recent`.
+    #[default]
     Custom,
 }
 
@@ -151,15 +152,19 @@ pub struct Settings {
     /// Least price of gas for the mempool.
     #[serde(deserialize_with = "text")]
     pub min_gas_price: GasPrice,
-    /// Which heights can be read.
+    /// Which heights can be read; custom in files from before there was such a setting.
+    #[serde(default)]
     pub pruning: Pruning,
-    /// How many of them, where pruning is custom; at least 1.
+    /// How many of them, where pruning is custom; 0 is all.
     pub keep_recent: u64,
     /// Blocks that CometBFT keeps, at least; 0 is all.
+    #[serde(default)]
     pub min_retain_blocks: u64,
     /// Blocks between snapshots; 0 takes none.
+    #[serde(default)]
     pub snapshot_interval: u64,
-    /// Snapshots kept.
+    /// Snapshots kept; at least 1.
+    #[serde(default)]
     pub snapshot_keep: u16,
     /// Height to stop after; 0 is none.
     pub halt_height: u64,
@@ -173,7 +178,7 @@ pub struct Settings {
     #[serde(default, deserialize_with = "optional_text")]
     pub rest: Option<String>,
     /// Where metrics and health are served; none is nowhere.
-    #[serde(deserialize_with = "optional_socket")]
+    #[serde(default, deserialize_with = "optional_socket")]
     pub metrics: Option<SocketAddr>,
     /// MiB of cache.
     pub store_cache_mb: u16,
@@ -203,7 +208,7 @@ impl Settings {
             Pruning::Default => Some(KEEP_DEFAULT),
             Pruning::Nothing => None,
             Pruning::Everything => Some(KEEP_EVERYTHING),
-            Pruning::Custom => Some(self.keep_recent.max(1)),
+            Pruning::Custom => (self.keep_recent > 0).then_some(self.keep_recent),
         }
     }
 
@@ -328,6 +333,15 @@ mod tests {
         assert_eq!(kept(NodeType::Full), (Some(KEEP_DEFAULT), true));
         assert_eq!(kept(NodeType::Seed), (Some(KEEP_EVERYTHING), false));
         assert_eq!(kept(NodeType::Archive), (None, true));
+    }
+
+    #[test]
+    fn files_from_before_mean_what_they_meant() {
+        let old =
+            "min_gas_price = \"0.001utrain\"\nkeep_recent = 7\nhalt_height = 0\nabci = \"\"\nstore_cache_mb = 64\n";
+        let heights = |text: &str| Settings::parse(text, |_| None).unwrap().heights();
+        assert_eq!(heights(old), Some(7));
+        assert_eq!(heights(&old.replace("= 7", "= 0")), None);
     }
 
     #[test]
