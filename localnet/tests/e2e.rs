@@ -1,5 +1,8 @@
 //! Whole jobs on real processes: CometBFT, libtorch, libp2p, IPFS, RocksDB, MNIST.
 
+#[path = "e2e/rules.rs"]
+mod rules;
+
 use std::{path::Path, time::Duration};
 
 use color_eyre::eyre::{OptionExt, Result, ensure};
