@@ -19,7 +19,8 @@
 //! A module may call those above it in this table, never those below. [`machine`] puts them together: the tables of messages
 //! and queries, transactions, blocks, genesis; [`gov`], [`authz`] and [`feegrant`] look into
 //! its table of messages, to carry out what was decided or permitted.
-//! [`state`] gives typed access to keys, [`context`] what a handler sees, [`governed`] what governance alone may send.
+//! [`state`] gives typed access to keys, [`context`] what a handler sees, [`governed`] what governance alone may send,
+//! [`words`] numbers for the sentences in which every module's `explain.rs` says why things stand as they stand.
 
 pub mod auth;
 pub mod authz;
@@ -41,3 +42,4 @@ pub mod slashing;
 pub mod staking;
 pub mod state;
 pub mod upgrade;
+pub mod words;

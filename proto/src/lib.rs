@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`registry`], [`job`], [`pouw`], [`overlay`] | our own packages `trainyard.<module>.v1`, generated from `proto/trainyard/` |
+//! | [`registry`], [`job`], [`pouw`], [`overlay`], [`explain`] | our own packages `trainyard.<module>.v1`, generated from `proto/trainyard/` |
 //! | [`cosmos`] | the Cosmos SDK's messages, as every Cosmos wallet and tool sends them |
 //! | [`address`] | bech32 account and validator addresses |
 //! | [`coin`] | denominations and checked amounts |
@@ -51,6 +51,12 @@ mod generated {
             include!(concat!(env!("OUT_DIR"), "/trainyard.job.v1.serde.rs"));
         }
     }
+    pub mod explain {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/trainyard.explain.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/trainyard.explain.v1.serde.rs"));
+        }
+    }
     pub mod overlay {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/trainyard.overlay.v1.rs"));
@@ -65,6 +71,8 @@ mod generated {
     }
 }
 
+/// `trainyard.explain.v1`: why things stand as they stand.
+pub use generated::explain::v1 as explain;
 /// `trainyard.job.v1`: jobs, rounds, evaluations.
 pub use generated::job::v1 as job;
 /// `trainyard.overlay.v1`: messages on a job's gossip topic.

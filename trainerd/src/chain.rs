@@ -168,6 +168,15 @@ impl Chain {
         Ok(answer.and_then(|a| a.node))
     }
 
+    /// The height from which on this account's node can renew its capability hash; `None` while it is not registered.
+    pub async fn renew_from(&self) -> Result<Option<u64>> {
+        let request = QueryNodeRequest {
+            owner: self.address().to_string(),
+        };
+        let answer: Option<QueryNodeResponse> = self.find("/trainyard.registry.v1.Query/Node", &request).await?;
+        Ok(answer.map(|a| a.renew_from))
+    }
+
     /// The peer id of a registered node.
     pub async fn peer_of(&self, owner: &str) -> Result<PeerId> {
         let node = self

@@ -72,6 +72,7 @@ async fn work(mut node: Node) -> Result<()> {
     let mut chain = node.chain.clone();
     let record = registration::register(&node).await?;
     node.capability = record.encode_to_vec().into();
+    let mut renew_from = None;
     let mut jobs = Jobs {
         node: node.clone(),
         running: BTreeMap::new(),
@@ -80,6 +81,9 @@ async fn work(mut node: Node) -> Result<()> {
     let mut announced = 0;
     loop {
         let height = chain.next_block().await?;
+        if let Err(e) = renew_when_due(&node, height, &mut renew_from).await {
+            tracing::warn!(error = format!("{e:#}"), "trying again with the next block");
+        }
         if height >= announced + ANNOUNCE_BLOCKS || announced == 0 {
             match node.overlay.publish_record(&record).await {
                 Ok(()) => announced = height,
@@ -93,6 +97,18 @@ async fn work(mut node: Node) -> Result<()> {
             );
         }
     }
+}
+
+/// Renews the capability hash once an epoch. `renew_from` is the height from which on it can be renewed next.
+async fn renew_when_due(node: &Node, height: u64, renew_from: &mut Option<u64>) -> Result<()> {
+    if renew_from.is_none() {
+        *renew_from = node.chain.renew_from().await?;
+    }
+    if renew_from.is_some_and(|from| height >= from) {
+        registration::renew(node).await?;
+        *renew_from = None;
+    }
+    Ok(())
 }
 
 /// The jobs that this node has a task for.

@@ -4,7 +4,7 @@ use color_eyre::eyre::{Context, Result};
 use trainyard_proto::{
     coin::{show, utrain},
     overlay::{CapabilityRecord, Gpu},
-    registry::{MsgRegister, MsgUpdate, Node as Record, Role},
+    registry::{MsgRegister, MsgRenew, MsgUpdate, Node as Record, Role},
 };
 
 use crate::{engine, roles::Node};
@@ -93,6 +93,20 @@ async fn try_register(node: &Node, record: &CapabilityRecord, owner: &str) -> Re
         .await
         .wrap_err("cannot update the registration")?;
     tracing::info!("updated its registration");
+    Ok(())
+}
+
+/// Says that the registration's capability record still holds, as the chain asks for in every epoch: a node that does not lapses.
+pub async fn renew(node: &Node) -> Result<()> {
+    let message = MsgRenew {
+        owner: node.chain.address().to_string(),
+        capability_hash: Vec::new(),
+    };
+    node.chain
+        .send(&message)
+        .await
+        .wrap_err("cannot renew the capability hash")?;
+    tracing::debug!("renewed its capability hash");
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! | `model` | `model new inspect` |
 //! | `data` | `data pack inspect serve` |
 //! | `job/` | `job post watch show fetch cancel explain` |
+//! | `explain` | `explain job node validator account`: why things stand as they stand |
 //! | `tx` | `tx bank staking registry`: build, sign, send |
 //! | `query` | `query`: ask a node |
 //! | `light` | `light`: ask a node without trusting it; `receipt export verify`: results in files |
@@ -17,6 +18,7 @@
 //! | `output` | results as text or JSON |
 
 mod data;
+mod explain;
 mod genesis;
 mod init;
 mod job;
@@ -119,6 +121,9 @@ enum Command {
     /// Post jobs, follow them, fetch their models
     #[command(subcommand)]
     Job(job::Command),
+    /// Say in sentences why things stand as they stand
+    #[command(subcommand)]
+    Explain(explain::Command),
     /// Send transactions
     Tx(tx::Tx),
     /// Ask the chain
@@ -198,6 +203,7 @@ fn run(cli: Cli, binary: &'static Binary) -> Result<()> {
         Command::Model(command) => model::run(&global, command),
         Command::Data(command) => data::run(&global, command),
         Command::Job(command) => block_on(job::run(&global, command)),
+        Command::Explain(command) => block_on(explain::run(&global, command)),
         Command::Tx(tx) => block_on(tx::run(&global, tx)),
         Command::Query(command) => block_on(query::run(&global, command)),
         Command::Light(command) => block_on(light::run(&global, command)),
@@ -352,6 +358,12 @@ mod tests {
             "trainyard tx staking redelegate trainvaloper1x trainvaloper1y 5TRAIN --from val",
             "trainyard tx staking cancel-unbond trainvaloper1x 5TRAIN 100 --from val",
             "trainyard tx slashing unjail --from val",
+            "trainyard tx registry unbond 5TRAIN --from node",
+            "trainyard tx registry unjail --from node",
+            "trainyard tx registry renew --from node",
+            "trainyard query registry penalties node",
+            "trainyard explain job 7 node",
+            "trainyard explain validator trainvaloper1x",
         ] {
             let parsed = Cli::try_parse_from(words.split(' '));
             assert!(parsed.is_ok(), "{words}: {:?}", parsed.err());

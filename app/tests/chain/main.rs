@@ -14,6 +14,7 @@
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
 //! | `staking.rs`, `staking_moves.rs`, `slashing.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
 //! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
+//! | `explain.rs` | why things stand as they stand, as people read it |
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
 //! | `garbage.rs` | garbage in messages and queries |
@@ -28,6 +29,7 @@ mod contest;
 mod contest_rules;
 mod contest_support;
 mod distribution;
+mod explain;
 mod garbage;
 mod golden;
 mod gov;

@@ -6,8 +6,8 @@ use trainyard_proto::{
     any,
     coin::utrain,
     registry::{
-        MsgLeave, MsgUnbond, MsgUnjail, MsgUpdate, QueryNodeByPeerRequest, QueryNodeResponse, QueryNodesRequest,
-        QueryNodesResponse, QueryUnbondingRequest, QueryUnbondingResponse, Role, VerificationClass,
+        MsgLeave, MsgRenew, MsgUnbond, MsgUnjail, MsgUpdate, QueryNodeByPeerRequest, QueryNodeResponse,
+        QueryNodesRequest, QueryNodesResponse, QueryUnbondingRequest, QueryUnbondingResponse, Role, VerificationClass,
     },
 };
 
@@ -23,6 +23,13 @@ pub(crate) fn unbond(name: &str, amount: u64) -> MsgUnbond {
     MsgUnbond {
         owner: address(name).to_string(),
         amount: Some(utrain(amount)),
+    }
+}
+
+pub(crate) fn renew(name: &str) -> MsgRenew {
+    MsgRenew {
+        owner: address(name).to_string(),
+        ..MsgRenew::default()
     }
 }
 

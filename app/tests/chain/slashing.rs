@@ -32,7 +32,7 @@ pub(crate) fn unjail(name: &str) -> MsgUnjail {
 }
 
 /// 100, 50 and 20 TRAIN; a window of 10 blocks of which 5 must be signed; 1 % for downtime, 10 % for voting twice.
-fn builder() -> Builder {
+pub(crate) fn builder() -> Builder {
     staking_builder().validator("third", 20 * TRAIN).genesis(|genesis| {
         let params = &mut genesis.slashing.params;
         params.signed_blocks_window = 10;
@@ -326,6 +326,7 @@ fn a_genesis_whose_counts_are_wrong_is_refused() {
             validator,
             info,
             missed: places,
+            slashed: Vec::new(),
         }];
         let block = Block {
             chain_id: "trainyard-test-1".into(),

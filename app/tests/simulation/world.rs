@@ -104,6 +104,7 @@ fn start(seed: u64, cash: u64, invariants: u64) -> Chain {
         time.as_mut().unwrap().seconds = 30;
         genesis.registry.params.unbonding_blocks = 20;
         genesis.registry.params.jail_blocks = 10;
+        genesis.registry.params.capability_epochs = 5;
         (genesis.job.params.commit_blocks, genesis.job.params.reveal_blocks) = (6, 6);
         genesis.slashing.params.signed_blocks_window = 12;
         genesis.slashing.params.downtime_jail_seconds = 20;

@@ -22,11 +22,13 @@
 //! parts to `dust` until they are one. A validator's commission alone keeps its part of a utrain until the next withdrawal.
 
 mod block;
+mod explain;
 mod genesis;
 mod msgs;
 mod queries;
 
 pub use block::{Earner, distribute};
+pub use explain::{explain_delegation, explain_validator};
 pub use genesis::{Genesis, RewardsGenesis, export, init};
 pub use queries::{
     query_commission, query_community_pool, query_outstanding, query_params, query_slashes, query_withdraw_address,

@@ -46,7 +46,7 @@ pub(super) fn draw(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<(
         kin.push(party.clone());
         kin.extend(NODES.get(ctx.state, &party.parse()?)?.map(|node| node.operator));
     }
-    let candidates: Vec<((Address, u64), u64)> = registry::candidates(ctx.state, Role::Evaluator)?
+    let candidates: Vec<((Address, u64), u64)> = registry::candidates(ctx.state, ctx.block.height, Role::Evaluator)?
         .into_iter()
         .filter(|(_, n)| !drawn.contains(&n.owner) && !kin.contains(&n.owner) && !kin.contains(&n.operator))
         .map(|(owner, n)| ((owner, n.bond), n.bond))

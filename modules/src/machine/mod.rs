@@ -9,10 +9,12 @@
 //! | `router.rs` | the table of messages |
 //! | `queries.rs` | the table of queries |
 //! | `block.rs` | begin and end of blocks and epochs |
+//! | `explain.rs` | why things stand as they stand, of all modules |
 //! | `genesis.rs` | genesis and export |
 
 pub mod ante;
 mod block;
+mod explain;
 mod genesis;
 mod queries;
 pub(crate) mod router;

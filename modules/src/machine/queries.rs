@@ -7,7 +7,7 @@ use trainyard_proto::{
     tendermint_proto::v0_38::abci,
 };
 
-use super::{Mode, ante::Direct, run::run_tx};
+use super::{Mode, ante::Direct, explain, run::run_tx};
 use crate::{
     auth, authz, bank,
     context::Block,
@@ -34,6 +34,15 @@ fn typed<Q: Message + Default, R: Message>(
 macro_rules! answer {
     ($path:literal, $function:path) => {
         ($path, |state, _, request| typed(state, request, $function))
+    };
+}
+
+/// The same of a function that must know the last block.
+macro_rules! answer_at {
+    ($path:literal, $function:path) => {
+        ($path, |state, block, request| {
+            typed(state, request, |state, request| $function(state, block, request))
+        })
     };
 }
 
@@ -140,6 +149,9 @@ static QUERIES: &[(&str, Answer)] = &[
         "/cosmos.upgrade.v1beta1.Query/ModuleVersions",
         upgrade::query_module_versions
     ),
+    answer_at!("/trainyard.explain.v1.Query/Account", explain::account),
+    answer_at!("/trainyard.explain.v1.Query/Node", explain::node),
+    answer_at!("/trainyard.explain.v1.Query/Validator", explain::validator),
     answer!("/trainyard.job.v1.Query/Explain", job::query_explain),
     answer!("/trainyard.job.v1.Query/Grant", job::query_grant),
     answer!("/trainyard.job.v1.Query/Job", job::query_job),

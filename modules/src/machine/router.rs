@@ -23,7 +23,7 @@ use trainyard_proto::{
         self, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
         MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
     },
-    registry::{self, MsgLeave, MsgRegister, MsgUnbond, MsgUpdate, MsgUpdateMembers},
+    registry::{self, MsgLeave, MsgRegister, MsgRenew, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
 
 use crate::{
@@ -70,6 +70,7 @@ static ROUTES: &[Route] = &[
     route::<MsgRegister>(),
     route::<MsgUpdate>(),
     route::<MsgLeave>(),
+    route::<MsgRenew>(),
     route::<MsgUnbond>(),
     route::<registry::MsgUnjail>(),
     route::<MsgUpdateMembers>(),

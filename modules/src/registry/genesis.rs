@@ -61,6 +61,7 @@ pub fn default_params() -> Params {
         missed_window: 1_000,
         jail_blocks: 200,
         clean_reputation: 1,
+        capability_epochs: 1,
     }
 }
 
@@ -77,6 +78,7 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         missed_window,
         jail_blocks,
         clean_reputation,
+        capability_epochs,
     } = params;
     let bad = |log: String| Err(SdkError::InvalidRequest(log).into());
     for (name, found) in [
@@ -84,6 +86,7 @@ pub(super) fn check_params(params: &Params) -> Result<(), Error> {
         ("max_missed", u64::from(*max_missed)),
         ("missed_window", *missed_window),
         ("jail_blocks", *jail_blocks),
+        ("capability_epochs", *capability_epochs),
     ] {
         if found == 0 {
             return bad(format!("registry {name} is 0, expected at least 1"));

@@ -14,13 +14,13 @@
 //!
 //! | message | sender | file |
 //! |---|---|---|
-//! | `Register`, `Update` | the owner | `msgs.rs` |
+//! | `Register`, `Update`, `Renew` | the owner | `msgs.rs` |
 //! | `Unbond`, `Leave` | the owner; leaving when it is engaged in no job | `bonds.rs` |
 //! | `Unjail` | the owner, once its time is over | `conduct.rs` |
 //! | `UpdateMembers`, `UpdateParams` | governance | `members.rs` |
 //!
-//! Bonds lie in the module's account [`bank::NODE_BONDS`]. Events: `node_registered`, `node_updated`, `node_left`,
-//! `bond_unbonding`, `bond_returned`, `node_missed_duty`, `node_slashed`, `node_jailed`, `node_unjailed`, `member_admitted`,
+//! Bonds lie in the module's account [`bank::NODE_BONDS`]. Events: `node_registered`, `node_updated`, `capability_renewed`,
+//! `node_left`, `bond_unbonding`, `bond_returned`, `node_missed_duty`, `node_slashed`, `node_jailed`, `node_unjailed`, `member_admitted`,
 //! `member_dismissed`.
 //!
 //! Membership is open, or allow-listed by the parameter of that name: then only members register, join jobs and are drawn.
@@ -31,11 +31,15 @@
 //! What is taken is burned, of the bond and of all that is on its way back alike. A node that is jailed, or whose bond fell
 //! below the least of its roles, takes on no new work ([`node_with_role`]); what it is engaged in goes on.
 //!
+//! **Capabilities.** The hash of the capability record holds through the epoch it was stated in and `capability_epochs` more.
+//! A node that has not renewed it by then may be gone: it takes on no new work until it has.
+//!
 //! **Reputation** rises by `clean_reputation` with the first duty done in an epoch ([`fulfil`]), unless one was missed in it
 //! before. A node that left comes back with the reputation, the jail and the history it had.
 
 mod bonds;
 mod conduct;
+mod explain;
 mod genesis;
 mod members;
 mod msgs;
@@ -43,6 +47,7 @@ mod queries;
 
 pub use bonds::end_block;
 pub use conduct::{fulfil, miss, slash};
+pub use explain::explain_node;
 pub use genesis::{Genesis, default_params, export, init};
 pub use members::admitted;
 pub use queries::{
@@ -55,7 +60,8 @@ use trainyard_proto::{
 
 use crate::{
     bank,
-    error::{Coded as _, Error, coded},
+    context::EPOCH_BLOCKS,
+    error::{Error, coded},
     state::{Item, Map, State},
 };
 
@@ -109,6 +115,10 @@ pub enum RegistryError {
         bonds::MAX_UNBONDING
     )]
     TooManyUnbonding { owner: Address, parts: usize },
+    #[error(
+        "the capability hash of {owner} has lapsed at height {lapsed_at}, it is {now}; it takes on no work before it has renewed it"
+    )]
+    Lapsed { owner: Address, lapsed_at: u64, now: u64 },
 }
 
 coded!(RegistryError, "registry", |error| match error {
@@ -124,6 +134,7 @@ coded!(RegistryError, "registry", |error| match error {
     RegistryError::NotJailed(_) => 11,
     RegistryError::StillJailed { .. } => 12,
     RegistryError::TooManyUnbonding { .. } => 13,
+    RegistryError::Lapsed { .. } => 14,
 });
 
 /// The node of an owner.
@@ -134,35 +145,70 @@ pub fn node(state: &mut State<'_>, owner: &Address) -> Result<Node, Error> {
     Ok(NODES.get(state, owner)?.ok_or(RegistryError::NotRegistered(*owner))?)
 }
 
-/// The node of an owner, which must have a role and be free to take on work in it.
+/// The node of an owner, which must have a role and be free to take on work in it at `height`.
 ///
 /// # Errors
-/// Not registered, without the role, not admitted, jailed, or with too low a bond.
-pub fn node_with_role(state: &mut State<'_>, owner: &Address, role: Role) -> Result<Node, Error> {
-    admitted(state, owner)?;
+/// The first of [`obstacles`].
+pub fn node_with_role(state: &mut State<'_>, height: u64, owner: &Address, role: Role) -> Result<Node, Error> {
     let node = node(state, owner)?;
-    if !has_role(&node, role) {
-        return Err(RegistryError::Role(*owner, role_name(role)).into());
+    match obstacles(state, height, &node, role)?.into_iter().next() {
+        Some(obstacle) => Err(obstacle.into()),
+        None => Ok(node),
     }
-    if node.jailed_until > 0 {
-        let (owner, until) = (*owner, node.jailed_until);
-        return Err(RegistryError::Jailed { owner, until }.into());
-    }
-    bonds::check_bond(&node, &PARAMS.get(state)?)?;
-    Ok(node)
 }
 
-/// All nodes that may take on work in a role, by owner.
+/// All that keeps a node from taking on work in a role at `height`: it is not admitted, lacks the role, is jailed, its bond
+/// is too low, its capability hash has lapsed.
 ///
 /// # Errors
 /// The store failed.
-pub fn candidates(state: &mut State<'_>, role: Role) -> Result<Vec<(Address, Node)>, Error> {
+pub fn obstacles(state: &mut State<'_>, height: u64, node: &Node, role: Role) -> Result<Vec<RegistryError>, Error> {
+    let owner: Address = node.owner.parse()?;
+    let params = PARAMS.get(state)?;
+    let mut found = Vec::new();
+    if params.allow_listed && MEMBERS.get(state, &owner)?.is_none() {
+        found.push(RegistryError::NotAdmitted(owner));
+    }
+    if !has_role(node, role) {
+        found.push(RegistryError::Role(owner, role_name(role)));
+    }
+    if node.jailed_until > 0 {
+        let until = node.jailed_until;
+        found.push(RegistryError::Jailed { owner, until });
+    }
+    let need = bonds::least_bond(node, &params);
+    if node.bond < need {
+        found.push(RegistryError::BondTooLow { found: node.bond, need });
+    }
+    let lapsed_at = lapses_at(state, node, &params)?;
+    if height >= lapsed_at {
+        let now = height;
+        found.push(RegistryError::Lapsed { owner, lapsed_at, now });
+    }
+    Ok(found)
+}
+
+/// The first height of the `epochs`th epoch after the one in which a node stated its capability hash.
+fn after_statement(state: &mut State<'_>, node: &Node, epochs: u64) -> Result<u64, Error> {
+    let epoch = node.capability_epoch.saturating_add(epochs);
+    Ok(epoch.saturating_mul(EPOCH_BLOCKS.get(state)?).saturating_add(1))
+}
+
+/// The height from which on a node's capability hash has lapsed.
+fn lapses_at(state: &mut State<'_>, node: &Node, params: &Params) -> Result<u64, Error> {
+    after_statement(state, node, params.capability_epochs.saturating_add(1))
+}
+
+/// All nodes that may take on work in a role at `height`, by owner.
+///
+/// # Errors
+/// The store failed.
+pub fn candidates(state: &mut State<'_>, height: u64, role: Role) -> Result<Vec<(Address, Node)>, Error> {
     let mut found = Vec::new();
     for ((_, owner), _) in BY_ROLE.under(state, &role_key(role), usize::MAX)? {
-        match node_with_role(state, &owner, role) {
-            Ok(node) => found.push((owner, node)),
-            Err(error) if error.codespace == RegistryError::CODESPACE => {}
-            Err(error) => return Err(error),
+        let node = node(state, &owner)?;
+        if obstacles(state, height, &node, role)?.is_empty() {
+            found.push((owner, node));
         }
     }
     Ok(found)

@@ -3,10 +3,13 @@
 use trainyard_proto::{
     address::Address,
     coin::{self, parse_utrain},
-    registry::{MsgRegister, MsgRegisterResponse, MsgUpdate, MsgUpdateResponse, Node, Role, VerificationClass},
+    registry::{
+        MsgRegister, MsgRegisterResponse, MsgRenew, MsgRenewResponse, MsgUpdate, MsgUpdateResponse, Node, Role,
+        VerificationClass,
+    },
 };
 
-use super::{LEFT, NODES, PARAMS, PEERS, RegistryError, bonds::check_bond, node, set_roles};
+use super::{LEFT, NODES, PARAMS, PEERS, RegistryError, bonds::check_bond, lapses_at, node, set_roles};
 use crate::{
     bank::{self, transfer},
     context::{Ctx, EPOCH_BLOCKS, Event, Handler, epoch_of},
@@ -218,5 +221,39 @@ impl Handler for MsgUpdate {
                 .with("peer_id", &node.peer_id),
         );
         Ok(MsgUpdateResponse {})
+    }
+}
+
+impl Handler for MsgRenew {
+    type Response = MsgRenewResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.owner.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        if self.capability_hash.is_empty() {
+            return Ok(());
+        }
+        check_32("capability hash", &self.capability_hash)
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgRenewResponse, Error> {
+        let owner = self.signer()?;
+        let mut node = node(ctx.state, &owner)?;
+        if !self.capability_hash.is_empty() {
+            node.capability_hash.clone_from(&self.capability_hash);
+        }
+        node.capability_epoch = epoch(ctx)?;
+        NODES.set(ctx.state, &owner, &node)?;
+        let params = PARAMS.get(ctx.state)?;
+        let lapses_at = lapses_at(ctx.state, &node, &params)?;
+        ctx.emit(
+            Event::new("capability_renewed")
+                .with("owner", owner)
+                .with("hash", hex::encode(&node.capability_hash))
+                .with("lapses_at", lapses_at),
+        );
+        Ok(MsgRenewResponse { lapses_at })
     }
 }

@@ -9,7 +9,10 @@ use trainyard_proto::{
     },
 };
 
-use super::{BY_ROLE, MEMBERS, NODES, PARAMS, PEERS, PENALTIES, UNBONDING, UNBONDING_OF, node, role_key};
+use super::{
+    BY_ROLE, MEMBERS, NODES, PARAMS, PEERS, PENALTIES, UNBONDING, UNBONDING_OF, after_statement, lapses_at, node,
+    role_key,
+};
 use crate::{
     error::{Error, SdkError},
     page,
@@ -25,7 +28,12 @@ pub fn query_node(state: &mut State<'_>, request: QueryNodeRequest) -> Result<Qu
     let node = NODES
         .get(state, &owner)?
         .ok_or_else(|| SdkError::NotFound(format!("node {owner} not found")))?;
-    Ok(QueryNodeResponse { node: Some(node) })
+    let params = PARAMS.get(state)?;
+    Ok(QueryNodeResponse {
+        renew_from: after_statement(state, &node, 1)?,
+        lapses_at: lapses_at(state, &node, &params)?,
+        node: Some(node),
+    })
 }
 
 /// `/trainyard.registry.v1.Query/NodeByPeer`.

@@ -2,7 +2,7 @@
 
 use trainyard_proto::address::Address;
 
-use super::{INFOS, Info, MISSED, PARAMS, Params, clear_window};
+use super::{INFOS, Info, MISSED, PARAMS, Params, SLASHED, Slashed, clear_window};
 use crate::{
     context::{Ctx, Event},
     error::Error,
@@ -122,10 +122,7 @@ fn check_downtime(ctx: &mut Ctx<'_, '_>, params: &Params, vote: &Vote) -> Result
         power: vote.power,
         fraction: params.slash_fraction_downtime,
     };
-    let burned = staking::slash(ctx, operator, &infraction)?;
-    staking::jail(ctx.state, &operator)?;
-    tell(ctx, &vote.validator, vote.power, "missing_signature", burned);
-    Ok(())
+    slash(ctx, operator, &vote.validator, &infraction, false)
 }
 
 fn punish(ctx: &mut Ctx<'_, '_>, params: &Params, evidence: &Evidence) -> Result<(), Error> {
@@ -144,19 +141,39 @@ fn punish(ctx: &mut Ctx<'_, '_>, params: &Params, evidence: &Evidence) -> Result
         power: evidence.power,
         fraction: params.slash_fraction_double_sign,
     };
-    let burned = staking::slash(ctx, operator, &infraction)?;
-    staking::jail(ctx.state, &operator)?;
-    tell(ctx, &evidence.validator, evidence.power, "double_sign", burned);
-    Ok(())
+    slash(ctx, operator, &evidence.validator, &infraction, true)
 }
 
-fn tell(ctx: &mut Ctx<'_, '_>, consensus: &Address, power: u64, reason: &str, burned: u64) {
+fn slash(
+    ctx: &mut Ctx<'_, '_>,
+    operator: Address,
+    consensus: &Address,
+    infraction: &Infraction,
+    double_sign: bool,
+) -> Result<(), Error> {
+    let burned = staking::slash(ctx, operator, infraction)?;
+    staking::jail(ctx.state, &operator)?;
+    let slashed = Slashed {
+        height: ctx.block.height,
+        double_sign,
+        infraction_height: infraction.height.saturating_add(VOTES_AFTER),
+        power: infraction.power,
+        fraction: infraction.fraction,
+        burned,
+    };
+    SLASHED.set(ctx.state, &(*consensus, slashed.height, double_sign.into()), &slashed)?;
+    let reason = if double_sign {
+        "double_sign"
+    } else {
+        "missing_signature"
+    };
     ctx.emit(
         Event::new("slash")
             .with("address", consensus.consensus())
-            .with("power", power)
+            .with("power", infraction.power)
             .with("reason", reason)
             .with("jailed", consensus.consensus())
             .with("burned_coins", format!("{burned}utrain")),
     );
+    Ok(())
 }

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use trainyard_proto::{address::Address, dec::Dec};
 
-use super::{INFOS, Info, MISSED, PARAMS, Params};
+use super::{INFOS, Info, MISSED, PARAMS, Params, SLASHED, Slashed};
 use crate::{error::Error, state::State};
 
 /// How a validator has voted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfoGenesis {
     /// Its consensus address.
@@ -16,6 +16,9 @@ pub struct InfoGenesis {
     pub info: Info,
     /// Places of missed blocks in the window: height modulo window.
     pub missed: Vec<u64>,
+    /// What it was slashed.
+    #[serde(default)]
+    pub slashed: Vec<Slashed>,
 }
 
 /// Votes at genesis; new chains leave the list empty.
@@ -61,12 +64,16 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
         validator,
         info,
         missed,
+        slashed,
     } in &genesis.infos
     {
         let consensus = Address::parse_consensus(validator)?;
         INFOS.set(state, &consensus, info)?;
         for place in missed {
             MISSED.set(state, &(consensus, *place), &true)?;
+        }
+        for slashed in slashed {
+            SLASHED.set(state, &(consensus, slashed.height, slashed.double_sign.into()), slashed)?;
         }
     }
     Ok(())
@@ -80,10 +87,12 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
     let mut infos = Vec::new();
     for (consensus, info) in INFOS.all(state)? {
         let missed = MISSED.under(state, &consensus, usize::MAX)?;
+        let slashed = SLASHED.under(state, &consensus, usize::MAX)?;
         infos.push(InfoGenesis {
             validator: consensus.consensus(),
             info,
             missed: missed.into_iter().map(|((_, place), _)| place).collect(),
+            slashed: slashed.into_iter().map(|(_, slashed)| slashed).collect(),
         });
     }
     let params = PARAMS.get(state)?;

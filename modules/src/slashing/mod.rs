@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `slashing/info/{consensus address}` | [`Info`] of a validator that has missed a block or was jailed |
 //! | `slashing/missed/{consensus address}{height mod window}` | a block missed in the last window |
+//! | `slashing/slashed/{consensus address}{height}{0 down, 1 double}` | [`Slashed`], kept for good |
 //! | `slashing/params` | [`Params`] |
 //!
 //! Messages: `Unjail`, and `UpdateParams` by governance.
@@ -22,11 +23,13 @@
 //! Events: `liveness`, `slash`.
 
 mod block;
+mod explain;
 mod genesis;
 mod msgs;
 mod queries;
 
 pub use block::{Evidence, LastCommit, Vote, begin_block};
+pub use explain::explain_validator;
 pub use genesis::{Genesis, InfoGenesis, default_params, export, init};
 pub use queries::{query_params, query_signing_info, query_signing_infos};
 use serde::{Deserialize, Serialize};
@@ -53,6 +56,30 @@ pub struct Info {
     /// Whether the key is buried: it voted twice.
     #[prost(bool, tag = "4")]
     pub tombstoned: bool,
+}
+
+/// A slash, for the history.
+#[derive(Clone, PartialEq, prost::Message, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slashed {
+    /// Height of the block that slashed.
+    #[prost(uint64, tag = "1")]
+    pub height: u64,
+    /// Whether it was for voting twice; otherwise for being down.
+    #[prost(bool, tag = "2")]
+    pub double_sign: bool,
+    /// Height of what it was for.
+    #[prost(uint64, tag = "3")]
+    pub infraction_height: u64,
+    /// Voting power then.
+    #[prost(uint64, tag = "4")]
+    pub power: u64,
+    /// Part of the stake that was due, 0 to 1.
+    #[prost(message, required, tag = "5")]
+    pub fraction: Dec,
+    /// utrain burned.
+    #[prost(uint64, tag = "6")]
+    pub burned: u64,
 }
 
 /// Parameters.
@@ -127,6 +154,8 @@ const MAX_JAIL: u64 = 365 * 24 * 3600;
 pub const INFOS: Map<Address, Info> = Map::new("slashing/info/");
 /// Blocks missed, by consensus address and height modulo the window.
 pub const MISSED: Map<(Address, u64), bool> = Map::new("slashing/missed/");
+/// Slashes by consensus address, height and kind: 0 for being down, 1 for voting twice.
+pub const SLASHED: Map<(Address, u64, u32), Slashed> = Map::new("slashing/slashed/");
 /// Parameters.
 pub const PARAMS: Item<Params> = Item::new("slashing/params");
 

@@ -38,9 +38,11 @@
 //! | `slash.rs` | what stake answers for |
 //! | `block.rs` | ends of blocks and epochs |
 //! | `invariant.rs` | what always holds |
+//! | `explain.rs` | where validators and delegators stand, in sentences |
 
 mod block;
 mod delegations;
+mod explain;
 mod genesis;
 mod invariant;
 mod queries;
@@ -50,6 +52,7 @@ mod slash;
 mod validators;
 
 pub use block::{Power, end_block, end_epoch, powers};
+pub use explain::{explain_delegator, explain_validator};
 pub(crate) use genesis::check_params;
 pub use genesis::{Genesis, ValidatorGenesis, default_params, export, init};
 pub use invariant::invariant;

@@ -602,7 +602,7 @@ fn membership_is_governances_to_give() {
     yard.ok("bob", &register("bob"));
     let role = registry_wire::Role::Worker;
     let works = |yard: &Yard, name: &str| {
-        yard.try_read(|s| registry::node_with_role(s, &address(name), role))
+        yard.try_read(|s| registry::node_with_role(s, 1, &address(name), role))
             .is_ok()
     };
     assert!(works(&yard, "bob") && !works(&yard, "alice"));

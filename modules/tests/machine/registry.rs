@@ -7,8 +7,8 @@ use trainyard_modules::{
 use trainyard_proto::{
     coin::utrain,
     registry::{
-        MsgLeave, MsgRegister, MsgUnbond, MsgUnjail, MsgUpdate, Node, Penalty, PenaltyKind, QueryPenaltiesRequest,
-        QueryPenaltiesResponse, Role,
+        MsgLeave, MsgRegister, MsgRenew, MsgUnbond, MsgUnjail, MsgUpdate, Node, Penalty, PenaltyKind, QueryNodeRequest,
+        QueryNodeResponse, QueryPenaltiesRequest, QueryPenaltiesResponse, Role,
     },
 };
 
@@ -20,6 +20,7 @@ fn yard() -> Yard {
         params.unbonding_blocks = 20;
         params.missed_window = 10;
         params.jail_blocks = 6;
+        params.capability_epochs = 100;
     });
     yard.ok("node", &register(1_000_000_001));
     yard
@@ -63,7 +64,8 @@ fn history(yard: &Yard) -> Vec<Penalty> {
 }
 
 fn works(yard: &Yard) -> Result<(), u32> {
-    let found = yard.try_read(|state| registry::node_with_role(state, &address("node"), Role::Worker));
+    let height = yard.block.height;
+    let found = yard.try_read(|state| registry::node_with_role(state, height, &address("node"), Role::Worker));
     found.map(drop).map_err(|error| error.code)
 }
 
@@ -132,7 +134,7 @@ fn the_third_missed_duty_of_a_window_jails() {
     assert_eq!(yard.event("node_jailed", "until"), Some(until.to_string()).as_deref());
     assert_eq!(history(&yard)[4].jailed_until, until);
     assert_eq!(works(&yard), Err(10));
-    let candidates = yard.read(|state| registry::candidates(state, Role::Evaluator));
+    let candidates = yard.read(|state| registry::candidates(state, yard.block.height, Role::Evaluator));
     assert!(candidates.is_empty());
     yard.refused("node", &unjail(), ("registry", 12), "stays jailed until height");
     while yard.block.height + 1 < until {
@@ -264,6 +266,77 @@ fn the_first_duty_of_a_clean_epoch_raises_the_reputation() {
     yard.act(|ctx| registry::NODES.set(ctx.state, &address("node"), &full));
     fulfil(&mut yard);
     assert_eq!(node(&yard).reputation, 100);
+}
+
+#[test]
+fn a_capability_hash_that_is_not_renewed_lapses() {
+    let mut yard = Yard::new(&["node", "other"], &[("v1", 500 * TRAIN)], |_| ());
+    // Epochs of five blocks: heights 1 to 5 are the first.
+    yard.ok("node", &register(1_000 * TRAIN));
+    let shown = |yard: &Yard| {
+        let request = QueryNodeRequest { owner: owner() };
+        let answer: QueryNodeResponse = yard.query("/trainyard.registry.v1.Query/Node", &request).unwrap();
+        (answer.renew_from, answer.lapses_at)
+    };
+    assert_eq!(shown(&yard), (6, 11));
+    while yard.block.height < 10 {
+        assert_eq!(works(&yard), Ok(()));
+        yard.block(&[]);
+    }
+    assert_eq!(works(&yard), Ok(()));
+    yard.block(&[]);
+    assert_eq!(works(&yard), Err(14));
+    let height = yard.block.height;
+    assert!(
+        yard.read(|state| registry::candidates(state, height, Role::Evaluator))
+            .is_empty()
+    );
+    let renew = |hash: Vec<u8>| MsgRenew {
+        owner: owner(),
+        capability_hash: hash,
+    };
+    yard.refused("node", &renew(vec![1; 31]), ("registry", 6), "31 bytes");
+    let stranger = MsgRenew {
+        owner: address("other").to_string(),
+        ..MsgRenew::default()
+    };
+    yard.refused("other", &stranger, ("registry", 3), "is not registered");
+    yard.refused("other", &renew(Vec::new()), ("sdk", 4), "");
+    let before = node(&yard);
+    yard.ok("node", &renew(Vec::new()));
+    assert_eq!(
+        (works(&yard), node(&yard).capability_hash),
+        (Ok(()), before.capability_hash)
+    );
+    assert_eq!(shown(&yard), (16, 21));
+    while yard.block.height < 16 {
+        yard.block(&[]);
+    }
+    yard.ok("node", &renew(vec![9; 32]));
+    assert_eq!((shown(&yard), node(&yard).capability_hash), ((21, 26), vec![9; 32]));
+    yard.export();
+}
+
+#[test]
+fn a_jailed_node_is_told_why() {
+    let mut yard = yard();
+    miss(&mut yard);
+    slash(&mut yard, 3_000);
+    let lines = yard.read(|state| registry::explain_node(state, yard.block.height, &address("node")));
+    let text = lines.join("\n");
+    for sentence in [
+        "runs a node as worker and evaluator, registered at height 1, with a bond of 693.000001 TRAIN; its roles need at least \
+         1000 TRAIN.",
+        "It takes on no new work: bond is 693000001utrain",
+        "is jailed until height 7",
+        "Its reputation is 0 of 100.",
+        "At height 1 it missed a duty (job 7: round 3): 1 % of all it had bonded was burned, 10 TRAIN; its reputation went from \
+         50 to 40.",
+        "At height 1 it was slashed for an offence (job 7: a forged trace): 30 % of all it had bonded was burned, 297 TRAIN; its \
+         reputation went from 40 to 0, and it was jailed until height 7.",
+    ] {
+        assert!(text.contains(sentence), "{text:?} lacks {sentence:?}");
+    }
 }
 
 #[test]

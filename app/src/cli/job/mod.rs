@@ -18,23 +18,19 @@ mod watch;
 
 use clap::Subcommand;
 use color_eyre::eyre::{OptionExt, Result};
-use serde_json::json;
 use trainyard_client::rpc::Client;
 use trainyard_proto::{
     address::Address,
     any::{self, Any},
     coin,
-    job::{
-        Job, JobState, MsgCancelJob, MsgTopUpJob, QueryExplainRequest, QueryExplainResponse, QueryJobRequest,
-        QueryJobResponse,
-    },
+    job::{Job, JobState, MsgCancelJob, MsgTopUpJob, QueryJobRequest, QueryJobResponse},
     registry::{Node, QueryNodeRequest, QueryNodeResponse},
 };
 
 pub(super) use mesh::{Serve, serve};
 
 use super::{
-    Global,
+    Global, explain,
     tx::{self, TxOptions},
 };
 
@@ -101,20 +97,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
             };
             send(global, &options, top_up).await
         }
-        Command::Explain { job, account } => {
-            let account = account.map(|a| global.account(&a)).transpose()?;
-            let account = account.map(|a| a.to_string()).unwrap_or_default();
-            let request = QueryExplainRequest { job_id: job, account };
-            let path = "/trainyard.job.v1.Query/Explain";
-            let answer: QueryExplainResponse = global.client()?.query(path, &request).await?;
-            if global.is_json() {
-                return global.print(&json!({ "lines": answer.lines }));
-            }
-            for line in answer.lines {
-                println!("{line}");
-            }
-            Ok(())
-        }
+        Command::Explain { job, account } => explain::job(global, job, account).await,
     }
 }
 

@@ -6,7 +6,9 @@ use trainyard_proto::address::Address;
 use trainyard_proto::any::{self, Any};
 use trainyard_proto::coin::utrain;
 use trainyard_proto::cosmos::bank::v1beta1::MsgSend;
-use trainyard_proto::registry::{MsgLeave, MsgRegister, MsgUnbond, MsgUnjail, MsgUpdate, Role, VerificationClass};
+use trainyard_proto::registry::{
+    MsgLeave, MsgRegister, MsgRenew, MsgUnbond, MsgUnjail, MsgUpdate, Role, VerificationClass,
+};
 
 use super::amount;
 use super::governance::{Gov, Upgrade};
@@ -104,6 +106,12 @@ pub(super) enum Registry {
         #[arg(long, default_value = "")]
         moniker: String,
     },
+    /// State the node's capabilities anew, as needed in every epoch; trainerd does this by itself
+    Renew {
+        /// SHA-256 of the capability record, hex [default: as it stands]
+        #[arg(long, value_parser = bytes32)]
+        capability_hash: Option<Bytes32>,
+    },
     /// Take a part of the bond back, as far as the node's roles allow; it returns after the unbonding time
     Unbond {
         /// As 2.5TRAIN or 2500000utrain
@@ -197,6 +205,10 @@ impl Registry {
                 add_bond: add_bond.map(utrain),
                 moniker,
                 ..MsgUpdate::default()
+            }),
+            Self::Renew { capability_hash } => any::pack(&MsgRenew {
+                owner,
+                capability_hash: capability_hash.map(Vec::from).unwrap_or_default(),
             }),
             Self::Unbond { amount } => any::pack(&MsgUnbond {
                 owner,

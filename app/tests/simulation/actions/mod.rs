@@ -36,7 +36,7 @@ use trainyard_proto::{
         self as work, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob,
         MsgPostJob, MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
     },
-    registry::{self as nodes, MsgLeave, MsgRegister, MsgUnbond, MsgUpdate, MsgUpdateMembers},
+    registry::{self as nodes, MsgLeave, MsgRegister, MsgRenew, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
 
 use crate::world::World;
@@ -78,6 +78,7 @@ pub(crate) static ACTIONS: &[Action] = &[
     action!(MsgFundCommunityPool, 1, distribution::fund),
     action!(MsgRegister, 8, registry::register),
     action!(MsgUpdate, 2, registry::update),
+    action!(MsgRenew, 3, registry::renew),
     action!(MsgUnbond, 2, registry::unbond),
     action!(nodes::MsgUnjail, 2, registry::unjail),
     action!(MsgLeave, 1, registry::leave),

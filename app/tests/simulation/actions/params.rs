@@ -80,6 +80,7 @@ pub(super) fn registry(world: &mut World) -> Option<(&'static str, nodes::MsgUpd
     params.allow_listed = world.random.percent(15);
     params.missed_duty_bp = world.random.pick(&[0, 100, 5_000, 10_000]);
     params.max_missed = world.random.within(1, 4);
+    params.capability_epochs = world.random.within(2, 9).into();
     params.jail_blocks = world.random.within(1, 30).into();
     let message = nodes::MsgUpdateParams {
         authority: governance(),

@@ -3,7 +3,7 @@
 use trainyard_app::testing::{TRAIN, address, peer_id};
 use trainyard_proto::{
     coin::utrain,
-    registry::{MsgLeave, MsgRegister, MsgUnbond, MsgUnjail, MsgUpdate, Role, VerificationClass},
+    registry::{MsgLeave, MsgRegister, MsgRenew, MsgUnbond, MsgUnjail, MsgUpdate, Role, VerificationClass},
 };
 
 use crate::{
@@ -65,6 +65,20 @@ pub(super) fn leave(world: &mut World) -> Option<(&'static str, MsgLeave)> {
     let who = world.one_of(&nodes)?;
     let message = MsgLeave {
         owner: address(who).to_string(),
+    };
+    Some((who, message))
+}
+
+pub(super) fn renew(world: &mut World) -> Option<(&'static str, MsgRenew)> {
+    let nodes = registered(world);
+    let who = world.one_of(&nodes)?;
+    let message = MsgRenew {
+        owner: address(who).to_string(),
+        capability_hash: if world.random.percent(50) {
+            vec![7; 32]
+        } else {
+            Vec::new()
+        },
     };
     Some((who, message))
 }
