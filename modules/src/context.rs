@@ -144,40 +144,73 @@ pub fn set_beacon(state: &mut State<'_>, value: [u8; 32]) -> Result<(), Error> {
     BEACON.set(state, &value.to_vec())
 }
 
+/// A lot, and how it fell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lot<T> {
+    /// Who was drawn.
+    pub winner: T,
+    /// Its weight.
+    pub weight: u64,
+    /// Number of the lot in the draw, from 0.
+    pub turn: u64,
+    /// Candidates left in this turn.
+    pub candidates: usize,
+    /// Their weights.
+    pub total: u64,
+    /// Weights of those before the winner.
+    pub before: u64,
+}
+
 /// Draws up to `count` different candidates by lot, each weighted by its bond, from the beacon and a domain.
 ///
-/// Repeated draws without replacement: candidate *i* is drawn with probability weight *i* / remaining weight. The draw's
-/// number comes from 128 bits of SHA-256, whose bias over sums below 2⁶³ is under 2⁻⁶⁴.
+/// Repeated draws without replacement: candidate *i* is drawn with probability weight *i* / remaining weight, where its
+/// weight, laid out behind those before it, has the [`ticket`] of the turn. Weights are bonds, whose sum is below the supply.
 #[must_use]
-pub fn draw<T: Clone>(beacon: &[u8; 32], domain: &[u8], candidates: &[(T, u64)], count: usize) -> Vec<T> {
+pub fn draw<T: Clone>(beacon: &[u8; 32], domain: &[u8], candidates: &[(T, u64)], count: usize) -> Vec<Lot<T>> {
     let mut left: Vec<(T, u64)> = candidates.iter().filter(|(_, weight)| *weight > 0).cloned().collect();
     let mut drawn = Vec::new();
     for turn in 0u64.. {
-        let total: u128 = left.iter().map(|(_, weight)| u128::from(*weight)).sum();
+        let total = left.iter().fold(0u64, |sum, (_, weight)| sum.saturating_add(*weight));
         if drawn.len() == count || total == 0 {
             break;
         }
-        let hash = Sha256::new()
-            .chain_update(b"trainyard/lot/v1\0")
-            .chain_update(beacon)
-            .chain_update(domain)
-            .chain_update(turn.to_be_bytes())
-            .finalize();
-        let mut wide = [0; 16];
-        wide.copy_from_slice(&hash[..16]);
-        let mut ticket = u128::from_be_bytes(wide) % total;
+        let ticket = ticket(beacon, domain, turn, total);
+        let mut before = 0u64;
         let winner = left.iter().position(|(_, weight)| {
-            let weight = u128::from(*weight);
-            let hit = ticket < weight;
+            let hit = ticket - before < *weight;
             if !hit {
-                ticket -= weight;
+                before = before.saturating_add(*weight);
             }
             hit
         });
-        let Some(winner) = winner else { break };
-        drawn.push(left.remove(winner).0);
+        let Some(at) = winner else { break };
+        let candidates = left.len();
+        let (winner, weight) = left.remove(at);
+        drawn.push(Lot {
+            winner,
+            weight,
+            turn,
+            candidates,
+            total,
+            before,
+        });
     }
     drawn
+}
+
+/// The number that a lot falls on, below `total`: from 128 bits of SHA-256, whose bias over sums below 2⁶³ is under 2⁻⁶⁴.
+#[must_use]
+pub fn ticket(beacon: &[u8], domain: &[u8], turn: u64, total: u64) -> u64 {
+    let hash = Sha256::new()
+        .chain_update(b"trainyard/lot/v1\0")
+        .chain_update(beacon)
+        .chain_update(domain)
+        .chain_update(turn.to_be_bytes())
+        .finalize();
+    let mut wide = [0; 16];
+    wide.copy_from_slice(&hash[..16]);
+    let below = u128::from_be_bytes(wide) % u128::from(total.max(1));
+    u64::try_from(below).unwrap_or(u64::MAX)
 }
 
 /// A message that a module handles: its checks, its signer and its effect, in one place.

@@ -1,12 +1,13 @@
 //! Why things stand as they stand, as people read it. The snapshots are the sentences.
 
 use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address};
+use trainyard_modules::context::ticket;
 use trainyard_proto::{
     explain::{
         QueryAccountRequest, QueryAccountResponse, QueryNodeRequest, QueryNodeResponse, QueryValidatorRequest,
         QueryValidatorResponse,
     },
-    registry::Role,
+    registry::{Role, VerificationClass},
 };
 
 use crate::{
@@ -78,4 +79,57 @@ fn why_a_node_may_work_or_not() {
     insta::assert_snapshot!("a_node_that_lapsed", node(&chain, "w2"));
     chain.ok("w2", &leave_registry("w2"));
     insta::assert_snapshot!("a_node_that_left", node(&chain, "w2"));
+}
+
+#[test]
+fn why_an_evaluator_was_drawn() {
+    let mut chain = register_everybody(builder().fund("whale", 100_000 * TRAIN).build());
+    chain.ok("whale", &register("whale", Role::Evaluator, 50_000 * TRAIN));
+    let id = started(&mut chain, &spec());
+    let job = chain.job(id);
+    let mut total = 52_000 * TRAIN;
+    for (turn, evaluator) in job.evaluators.iter().enumerate() {
+        let lot = evaluator.lot.clone().unwrap();
+        assert_eq!(
+            (lot.turn, lot.candidates),
+            (turn as u64, 3 - u32::try_from(turn).unwrap())
+        );
+        assert_eq!((lot.height, lot.total), (chain.height(), total));
+        let ticket = ticket(&lot.beacon, &id.to_be_bytes(), lot.turn, lot.total);
+        assert!(
+            (lot.before..lot.before + evaluator.weight).contains(&ticket),
+            "{lot:?} {ticket}"
+        );
+        let why = chain.explain(id, Some(evaluator.address.parse().unwrap()));
+        assert!(
+            why.contains(&format!("modulo {total}utrain, fell on {ticket}:")),
+            "{why}"
+        );
+        total -= evaluator.weight;
+    }
+}
+
+#[test]
+fn all_that_keeps_an_account_from_joining() {
+    let mut chain = register_everybody(builder().build());
+    let mut strict = calm(spec());
+    strict.verification = VerificationClass::Tolerant.into();
+    strict.requirements.as_mut().unwrap().min_reputation = 60;
+    let id = post(&mut chain, &strict, 9_000 * TRAIN);
+    let why = |chain: &Chain, name: &str| chain.explain(id, Some(address(name)));
+    let text = why(&chain, "e1");
+    for reason in [
+        "has no part in job 1.",
+        "- train1g9cdrup8935g2d0nxl5qgeykg89kqc0ft96j3k does not have the role worker",
+        "- its reputation is 50, the job asks for at least 60",
+        "- it does not offer VERIFICATION_CLASS_TOLERANT",
+        "- it holds 8999.999 TRAIN, the stake for a place is 8100 TRAIN",
+    ] {
+        assert_eq!(text.contains(reason), !reason.contains("8100"), "{text:?}: {reason:?}");
+    }
+    assert!(why(&chain, "other").contains("- it runs no node: it is not registered as a worker"));
+    assert!(why(&chain, CLIENT).contains("- a client does not work for itself"));
+    let easy = post(&mut chain, &calm(plain()), TRAIN / 10);
+    let text = chain.explain(easy, Some(address("w1")));
+    assert!(text.ends_with("Nothing on chain keeps it from joining."), "{text}");
 }

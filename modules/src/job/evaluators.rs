@@ -8,7 +8,8 @@
 
 use trainyard_proto::{
     address::Address,
-    job::{EvaluatorState, Job},
+    coin::show,
+    job::{EvaluatorState, Job, Lot},
     registry::Role,
 };
 
@@ -22,6 +23,7 @@ use crate::{
     context::{self, Ctx, beacon},
     error::Error,
     registry::{self, NODES},
+    words::percent,
 };
 
 /// Revealed scores from which on an outlier is slashed.
@@ -37,19 +39,19 @@ pub(super) fn revealed(evaluator: &EvaluatorState) -> bool {
     evaluator.attestation.is_some() || !evaluator.attestations.is_empty()
 }
 
-/// Draws evaluators by bond among those admitted, with their bonds: never one drawn before, the client, a worker of the job,
+/// Draws evaluators by bond among those free to take on work: never one drawn before, the client, a worker of the job,
 /// or a node of one operator with the client or a worker.
-pub(super) fn draw(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<(Address, u64)>, Error> {
+pub(super) fn draw(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<context::Lot<Address>>, Error> {
     let drawn: Vec<String> = job.evaluators.iter().map(|e| e.address.clone()).collect();
     let mut kin = Vec::new();
     for party in job.workers.iter().map(|w| &w.address).chain([&job.client]) {
         kin.push(party.clone());
         kin.extend(NODES.get(ctx.state, &party.parse()?)?.map(|node| node.operator));
     }
-    let candidates: Vec<((Address, u64), u64)> = registry::candidates(ctx.state, ctx.block.height, Role::Evaluator)?
+    let candidates: Vec<(Address, u64)> = registry::candidates(ctx.state, ctx.block.height, Role::Evaluator)?
         .into_iter()
         .filter(|(_, n)| !drawn.contains(&n.owner) && !kin.contains(&n.owner) && !kin.contains(&n.operator))
-        .map(|(owner, n)| ((owner, n.bond), n.bond))
+        .map(|(owner, n)| (owner, n.bond))
         .collect();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let beacon = beacon(ctx.state)?;
@@ -57,17 +59,57 @@ pub(super) fn draw(ctx: &mut Ctx<'_, '_>, job: &Job, count: u32) -> Result<Vec<(
 }
 
 /// Takes those who were drawn into the job.
-pub(super) fn engage(ctx: &mut Ctx<'_, '_>, job: &mut Job, drawn: Vec<(Address, u64)>) -> Result<(), Error> {
-    for (evaluator, weight) in drawn {
-        registry::engage(ctx.state, &evaluator)?;
+pub(super) fn engage(ctx: &mut Ctx<'_, '_>, job: &mut Job, drawn: Vec<context::Lot<Address>>) -> Result<(), Error> {
+    let beacon = beacon(ctx.state)?.to_vec();
+    for lot in drawn {
+        registry::engage(ctx.state, &lot.winner)?;
+        ctx.emit(event("job_evaluator_drawn", job.id).with("evaluator", lot.winner));
         job.evaluators.push(EvaluatorState {
-            address: evaluator.to_string(),
-            weight,
+            address: lot.winner.to_string(),
+            weight: lot.weight,
+            lot: Some(Lot {
+                height: ctx.block.height,
+                beacon: beacon.clone(),
+                turn: lot.turn,
+                candidates: u32::try_from(lot.candidates).unwrap_or(u32::MAX),
+                total: lot.total,
+                before: lot.before,
+            }),
             ..EvaluatorState::default()
         });
-        ctx.emit(event("job_evaluator_drawn", job.id).with("evaluator", evaluator));
     }
     Ok(())
+}
+
+/// Why the lot fell on an evaluator: the draw made again from what is kept of it.
+pub(super) fn explain_lot(job: &Job, evaluator: &EvaluatorState) -> Vec<String> {
+    let address = &evaluator.address;
+    let mut lines = vec![format!(
+        "{address} was drawn by lot, weighted by bond, to evaluate job {}.",
+        job.id
+    )];
+    if let Some(lot) = &evaluator.lot {
+        let ticket = context::ticket(&lot.beacon, &job.id.to_be_bytes(), lot.turn, lot.total);
+        lines.push(format!(
+            "At height {} {} evaluators with bonds of {} could be drawn, itself with {}: its chance in this lot was {}. Who works \
+             on the job, posted it, or shares an operator with those could not.",
+            lot.height,
+            lot.candidates,
+            show(lot.total),
+            show(evaluator.weight),
+            percent(evaluator.weight, lot.total)
+        ));
+        lines.push(format!(
+            "Lot {} of that draw, from the beacon {}, the job's and the lot's number, modulo {}utrain, fell on {ticket}: among the \
+             bonds, laid out in the order of addresses, its own lies from {} to {}.",
+            lot.turn,
+            hex::encode(&lot.beacon),
+            lot.total,
+            lot.before,
+            lot.before.saturating_add(evaluator.weight)
+        ));
+    }
+    lines
 }
 
 /// Puts those out who missed `duty`, and holds it against them; returns how many.

@@ -4,31 +4,30 @@ use trainyard_proto::{
     address::Address,
     coin::show,
     job::{Job, JobSpec, JobState, Params, QueryExplainRequest, QueryExplainResponse, RoundPhase},
-    registry::Role,
 };
 
 use super::{
-    PARAMS, TARGET_SAMPLES, competes, explain_contest, job, misfit, money, needs_record, phase_name, portion, pots,
-    spec, spec::tolerance_ppm, state_name,
+    PARAMS, TARGET_SAMPLES, competes, evaluators, explain_contest, job, matching, money, phase_name, portion, pots, spec,
+    spec::tolerance_ppm, state_name,
 };
-use crate::{
-    error::Error,
-    registry::{self, NODES},
-    state::State,
-};
+use crate::{context::Block, error::Error, state::State};
 
 /// `/trainyard.job.v1.Query/Explain`.
 ///
 /// # Errors
 /// No such job, or the account is no address.
-pub fn query_explain(state: &mut State<'_>, request: QueryExplainRequest) -> Result<QueryExplainResponse, Error> {
+pub fn query_explain(
+    state: &mut State<'_>,
+    block: &Block,
+    request: QueryExplainRequest,
+) -> Result<QueryExplainResponse, Error> {
     let (job, spec) = (job(state, request.job_id)?, spec(state, request.job_id)?);
     let params = PARAMS.get(state)?;
     let lines = if request.account.is_empty() {
         explain_job(&job, &spec, &params)?
     } else {
         let account: Address = request.account.parse()?;
-        explain_account(state, &job, &spec, &params, account)?
+        explain_account(state, block.height, &job, &spec, &params, account)?
     };
     Ok(QueryExplainResponse { lines })
 }
@@ -114,6 +113,7 @@ fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>
 
 fn explain_account(
     state: &mut State<'_>,
+    height: u64,
     job: &Job,
     spec: &JobSpec,
     params: &Params,
@@ -167,10 +167,7 @@ fn explain_account(
     }
     let needs_key = spec.test.as_ref().is_some_and(|t| t.encrypted);
     if let Some(evaluator) = job.evaluators.iter().find(|e| e.address == address) {
-        lines.push(format!(
-            "{address} was drawn by lot, weighted by bond, to evaluate job {}.",
-            job.id
-        ));
+        lines.extend(evaluators::explain_lot(job, evaluator));
         let contest = explain_contest::evaluator_lines(job, spec, params, evaluators_pot, evaluator);
         let one = || match &evaluator.attestation {
             Some(a) if a.accepted => format!(
@@ -216,7 +213,7 @@ fn explain_account(
         }
     }
     if lines.is_empty() {
-        lines.push(why_not(state, job, spec, &requirements, account)?);
+        lines.extend(why_not(state, height, job, spec, account)?);
     }
     for payment in job.payments.iter().filter(|p| p.recipient == address) {
         lines.push(format!("It was paid {} ({}).", show(payment.amount), payment.reason));
@@ -224,50 +221,21 @@ fn explain_account(
     Ok(lines)
 }
 
-/// The spec without what only a capability record tells.
-fn without_record(spec: &JobSpec) -> JobSpec {
-    let mut spec = spec.clone();
-    if let Some(requirements) = &mut spec.requirements {
-        requirements.gpus = 0;
-        requirements.subnet.clear();
-    }
-    spec
-}
-
-/// Why an account has no part in the job.
+/// Why an account has no part in the job: all that keeps it from joining.
 fn why_not(
     state: &mut State<'_>,
+    height: u64,
     job: &Job,
     spec: &JobSpec,
-    requirements: &trainyard_proto::job::Requirements,
     account: Address,
-) -> Result<String, Error> {
-    if job.client == account.to_string() {
-        return Ok(format!(
-            "{account} posted job {}; a client does not work for itself.",
-            job.id
-        ));
-    }
-    let Some(node) = NODES.get(state, &account)? else {
-        return Ok(format!(
-            "{account} has no part in job {}: it is not registered.",
-            job.id
-        ));
-    };
-    let reason = if !registry::has_role(&node, Role::Worker) {
-        "it does not have the role of a worker".to_string()
-    } else if job.state() != JobState::Open {
-        format!(
-            "it did not join while the job was open, and now the job is {}",
-            state_name(job.state())
-        )
-    } else if let Some(reason) = misfit(job, &without_record(spec), &node, &[]) {
-        reason
-    } else if needs_record(requirements) {
-        "whether its GPUs and its subnet tag are the job's is told by its capability record, which it sends when it joins"
-            .to_string()
+) -> Result<Vec<String>, Error> {
+    let mut lines = vec![format!("{account} has no part in job {}.", job.id)];
+    let obstacles = matching::obstacles(state, height, job, spec, account)?;
+    if obstacles.is_empty() {
+        lines.push("Nothing on chain keeps it from joining.".into());
     } else {
-        "nothing on chain keeps it from joining".to_string()
-    };
-    Ok(format!("{account} has no part in job {}: {reason}.", job.id))
+        lines.push("What keeps it from joining:".into());
+        lines.extend(obstacles.into_iter().map(|obstacle| format!("- {obstacle}")));
+    }
+    Ok(lines)
 }

@@ -6,28 +6,35 @@
 use trainyard_proto::{
     address::Address,
     capability,
-    job::{Job, JobSpec, Requirements},
+    coin::show,
+    job::{Job, JobSpec, JobState, Requirements},
     overlay::CapabilityRecord,
     prost::Message,
     registry::{Node, Role},
 };
 
-use super::JobError;
-use crate::{error::Error, registry, state::State};
+use super::{JobError, PARAMS, money, state_name};
+use crate::{
+    bank,
+    error::Error,
+    registry::{self, NODES},
+    state::State,
+};
 
-/// Refuses a worker that may not take a place in an open job.
+/// Refuses a worker that may not take a place in an open job at `height`.
 pub(super) fn check(
     state: &mut State<'_>,
+    height: u64,
     job: &Job,
     spec: &JobSpec,
     worker: Address,
     capability: &[u8],
 ) -> Result<(), Error> {
-    let node = registry::node_with_role(state, &worker, Role::Worker)?;
+    let node = registry::node_with_role(state, height, &worker, Role::Worker)?;
     if job.workers.iter().any(|w| w.address == node.owner) {
         return Err(JobError::Joined { job: job.id, worker }.into());
     }
-    let max = spec.requirements.as_ref().map_or(0, |r| r.max_workers);
+    let max = places(spec);
     if job.workers.len() as u64 >= u64::from(max) {
         return Err(JobError::Full { job: job.id, max }.into());
     }
@@ -42,25 +49,79 @@ pub(super) fn check(
     }
 }
 
+fn places(spec: &JobSpec) -> u32 {
+    spec.requirements.as_ref().map_or(0, |r| r.max_workers)
+}
+
+/// All that keeps an account from joining a job at `height`, in sentences.
+pub(super) fn obstacles(
+    state: &mut State<'_>,
+    height: u64,
+    job: &Job,
+    spec: &JobSpec,
+    worker: Address,
+) -> Result<Vec<String>, Error> {
+    let mut found = Vec::new();
+    if job.state() != JobState::Open {
+        let now = state_name(job.state());
+        found.push(format!(
+            "it did not join while the job was open, and now the job is {now}"
+        ));
+    } else if job.workers.len() as u64 >= u64::from(places(spec)) {
+        found.push(format!("the job has its {} workers already", places(spec)));
+    }
+    let Some(node) = NODES.get(state, &worker)? else {
+        if job.client == worker.to_string() {
+            found.push("a client does not work for itself".into());
+        }
+        found.push("it runs no node: it is not registered as a worker".into());
+        return Ok(found);
+    };
+    let kept = registry::obstacles(state, height, &node, Role::Worker)?;
+    found.extend(kept.iter().map(ToString::to_string));
+    found.extend(misfits(job, spec, &node, None));
+    if needs_record(&spec.requirements.clone().unwrap_or_default()) {
+        found.push(
+            "its GPUs and subnet tags must be those the job asks for; its capability record, sent when it joins, tells"
+                .into(),
+        );
+    }
+    let stake = money::stake(spec, &PARAMS.get(state)?, job.budget)?;
+    let has = bank::balance(state, &worker)?;
+    if has < stake {
+        found.push(format!(
+            "it holds {}, the stake for a place is {}",
+            show(has),
+            show(stake)
+        ));
+    }
+    Ok(found)
+}
+
 /// Why a node does not fit a job that has room; `None` where it does. `capability` is its encoded capability record.
 #[must_use]
 pub fn misfit(job: &Job, spec: &JobSpec, node: &Node, capability: &[u8]) -> Option<String> {
+    misfits(job, spec, node, Some(capability)).into_iter().next()
+}
+
+/// All reasons of [`misfit`]; without a record those that stand on chain.
+fn misfits(job: &Job, spec: &JobSpec, node: &Node, capability: Option<&[u8]>) -> Vec<String> {
     let requirements = spec.requirements.clone().unwrap_or_default();
+    let mut found = Vec::new();
     if node.reputation < requirements.min_reputation {
         let (has, needs) = (node.reputation, requirements.min_reputation);
-        return Some(format!("its reputation is {has}, the job asks for at least {needs}"));
+        found.push(format!("its reputation is {has}, the job asks for at least {needs}"));
     }
     if !node.classes.contains(&spec.verification) {
-        return Some(format!("it does not offer {}", spec.verification().as_str_name()));
+        found.push(format!("it does not offer {}", spec.verification().as_str_name()));
     }
     if job.client == node.owner || job.client == node.operator {
-        return Some("a client does not work for itself".into());
+        found.push("a client does not work for itself".into());
     }
-    if needs_record(&requirements) {
-        record_misfit(&requirements, node, capability)
-    } else {
-        None
+    if let Some(capability) = capability.filter(|_| needs_record(&requirements)) {
+        found.extend(record_misfit(&requirements, node, capability));
     }
+    found
 }
 
 /// Whether a job asks for something that only a capability record tells.

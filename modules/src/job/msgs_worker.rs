@@ -50,7 +50,7 @@ impl Handler for MsgJoinJob {
         let worker = self.signer()?;
         let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
         let spec = spec(ctx.state, job.id)?;
-        matching::check(ctx.state, &job, &spec, worker, &self.capability)?;
+        matching::check(ctx.state, ctx.block.height, &job, &spec, worker, &self.capability)?;
         let (variant_index, variant) = variants::entry(&job, &spec, self)?;
         let stake = money::stake(&spec, &PARAMS.get(ctx.state)?, job.budget)?;
         transfer(ctx, worker, Address::of_module(bank::ESCROW), stake)?;

@@ -15,6 +15,7 @@ use super::{
     matching,
 };
 use crate::{
+    context::Block,
     error::{Error, SdkError},
     page,
     state::State,
@@ -78,6 +79,7 @@ pub fn query_jobs(state: &mut State<'_>, request: QueryJobsRequest) -> Result<Qu
 /// The address or the page is not valid.
 pub fn query_open_jobs_for(
     state: &mut State<'_>,
+    block: &Block,
     request: QueryOpenJobsForRequest,
 ) -> Result<QueryOpenJobsForResponse, Error> {
     let worker: Address = request.worker.parse()?;
@@ -87,7 +89,7 @@ pub fn query_open_jobs_for(
             .job
             .unwrap_or_default();
         let spec = job.spec.clone().unwrap_or_default();
-        let refusal = match matching::check(state, &job, &spec, worker, &request.capability) {
+        let refusal = match matching::check(state, block.height, &job, &spec, worker, &request.capability) {
             Ok(()) => String::new(),
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => error.log,

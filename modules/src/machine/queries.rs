@@ -152,11 +152,11 @@ static QUERIES: &[(&str, Answer)] = &[
     answer_at!("/trainyard.explain.v1.Query/Account", explain::account),
     answer_at!("/trainyard.explain.v1.Query/Node", explain::node),
     answer_at!("/trainyard.explain.v1.Query/Validator", explain::validator),
-    answer!("/trainyard.job.v1.Query/Explain", job::query_explain),
+    answer_at!("/trainyard.job.v1.Query/Explain", job::query_explain),
     answer!("/trainyard.job.v1.Query/Grant", job::query_grant),
     answer!("/trainyard.job.v1.Query/Job", job::query_job),
     answer!("/trainyard.job.v1.Query/Jobs", job::query_jobs),
-    answer!("/trainyard.job.v1.Query/OpenJobsFor", job::query_open_jobs_for),
+    answer_at!("/trainyard.job.v1.Query/OpenJobsFor", job::query_open_jobs_for),
     answer!("/trainyard.job.v1.Query/Params", job::query_params),
     answer!("/trainyard.job.v1.Query/Round", job::query_round),
     ("/trainyard.pouw.v1.Query/Beacon", |state, block, request| {

@@ -83,9 +83,7 @@ fn registered(
     }
     kept.dedup();
     if kept.is_empty() {
-        lines.push(
-            "Nothing keeps it from joining jobs as a worker or being drawn as an evaluator, as its roles are.".into(),
-        );
+        lines.push("Nothing keeps it from new work in its roles.".into());
     }
     for obstacle in kept {
         lines.push(format!("It takes on no new work: {obstacle}. {}", remedy(&obstacle)));
