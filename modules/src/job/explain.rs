@@ -7,8 +7,8 @@ use trainyard_proto::{
 };
 
 use super::{
-    PARAMS, TARGET_SAMPLES, competes, evaluators, explain_contest, job, matching, money, phase_name, portion, pots, spec,
-    spec::tolerance_ppm, state_name,
+    PARAMS, TARGET_SAMPLES, competes, evaluators, explain_contest, job, matching, money, phase_name, portion, pots,
+    spec, spec::tolerance_ppm, state_name,
 };
 use crate::{context::Block, error::Error, state::State};
 
