@@ -123,13 +123,12 @@ fn all_that_keeps_an_account_from_joining() {
         "- train1g9cdrup8935g2d0nxl5qgeykg89kqc0ft96j3k does not have the role worker",
         "- its reputation is 50, the job asks for at least 60",
         "- it does not offer VERIFICATION_CLASS_TOLERANT",
-        "- it holds 8999.999 TRAIN, the stake for a place is 8100 TRAIN",
     ] {
-        assert_eq!(text.contains(reason), !reason.contains("8100"), "{text:?}: {reason:?}");
+        assert!(text.contains(reason), "{text:?} lacks {reason:?}");
     }
     assert!(why(&chain, "other").contains("- it runs no node: it is not registered as a worker"));
     assert!(why(&chain, CLIENT).contains("- a client does not work for itself"));
-    let easy = post(&mut chain, &calm(plain()), TRAIN / 10);
+    let easy = post(&mut chain, &calm(plain()), TRAIN);
     let text = chain.explain(easy, Some(address("w1")));
     assert!(text.ends_with("Nothing on chain keeps it from joining."), "{text}");
 }

@@ -82,7 +82,7 @@ pub(super) fn obstacles(
     found.extend(misfits(job, spec, &node, None));
     if needs_record(&spec.requirements.clone().unwrap_or_default()) {
         found.push(
-            "its GPUs and subnet tags must be those the job asks for; its capability record, sent when it joins, tells"
+            "whether its GPUs and subnet tags are those the job asks for is told by its capability record, sent when it joins"
                 .into(),
         );
     }
