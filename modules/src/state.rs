@@ -411,8 +411,23 @@ impl<K: Key, V: Message + Default> Map<K, V> {
     ) -> Result<Vec<(K, V)>, Error> {
         let end = end.unwrap_or_else(|| after(&start));
         let mut gas = state.gas;
+        let result = self.scan_metered(state, &mut gas, &start, end.as_deref(), limit);
+        state.gas = gas;
+        let out = result?;
+        state.gas.charge(gas::READ_FLAT, "iteration")?;
+        Ok(out)
+    }
+
+    fn scan_metered(
+        &self,
+        state: &State<'_>,
+        gas: &mut Gas,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>, Error> {
         let mut out = Vec::new();
-        for pair in Reader::range(state, &start, end.as_deref(), false)?.take(limit) {
+        for pair in Reader::range(state, start, end, false)?.take(limit) {
             let (raw, value) = pair?;
             let bytes = (raw.len() + value.len()) as u64;
             gas.charge(
@@ -425,8 +440,6 @@ impl<K: Key, V: Message + Default> Map<K, V> {
                 .ok_or_else(|| Error::fatal(format!("damaged key under {:?}", self.prefix)))?;
             out.push((key, decode(&raw, &value)?));
         }
-        state.gas = gas;
-        state.gas.charge(gas::READ_FLAT, "iteration")?;
         Ok(out)
     }
 }

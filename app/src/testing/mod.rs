@@ -37,7 +37,10 @@ mod node;
 mod queries;
 mod tx;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -86,6 +89,8 @@ pub struct Chain {
     /// What the next block brings proof of.
     misbehavior: Vec<abci::Misbehavior>,
     supply: u64,
+    /// [`cpu_time`] of the last block.
+    took: Duration,
     events: Vec<abci::Event>,
     updates: Vec<abci::ValidatorUpdate>,
     /// Transactions signed by each account since the last block.
@@ -133,6 +138,7 @@ impl Chain {
             absent: BTreeSet::new(),
             misbehavior: Vec::new(),
             supply: genesis.bank.balances.iter().map(|b| b.amount).sum(),
+            took: Duration::ZERO,
             events: Vec::new(),
             updates: Vec::new(),
             signed: BTreeMap::new(),
@@ -251,6 +257,12 @@ impl Chain {
     #[must_use]
     pub fn app_hash(&self) -> [u8; 32] {
         self.app().store().latest().expect("a committed height").app_hash
+    }
+
+    /// [`cpu_time`] that a node took to execute and commit the last block.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
     }
 
     /// Events of the last block that belong to no transaction.
@@ -421,14 +433,18 @@ impl Chain {
             misbehavior: std::mem::take(&mut self.misbehavior),
             ..abci::RequestFinalizeBlock::default()
         };
+        let start = cpu_time();
         let response = self
             .main
             .app()
             .finalize_block(request.clone())
             .expect("FinalizeBlock does not stop the node");
+        self.took = cpu_time().saturating_sub(start);
         assert_eq!(response.tx_results.len(), block.len(), "one result per transaction");
         self.witness_block(&request, &response);
+        let start = cpu_time();
         self.main.app().commit().expect("Commit does not stop the node");
+        self.took += cpu_time().saturating_sub(start);
         assert_eq!(
             self.main.info(),
             (self.height, response.app_hash.to_vec()),
@@ -552,6 +568,17 @@ fn burned(response: &abci::ResponseFinalizeBlock) -> u64 {
     amounts
         .map(|a| trainyard_proto::coin::parse_human(&a.value).expect("an amount"))
         .sum()
+}
+
+/// How long this thread has computed: unlike a clock, it does not go on while the machine does something else.
+///
+/// # Panics
+/// The system has no such clock.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("a clock of this thread")
+        .into()
 }
 
 fn timestamp(seconds: u64) -> Timestamp {

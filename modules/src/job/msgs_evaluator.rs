@@ -15,6 +15,7 @@ use crate::{
     context::{Ctx, Handler},
     crypto,
     error::Error,
+    gas,
 };
 
 /// Position of `evaluator` among those drawn for the job and not dismissed.
@@ -133,6 +134,7 @@ impl Handler for MsgRevealEvaluation {
             }
             .into());
         }
+        ctx.state.gas.charge(gas::SIGNATURE, "attestation")?;
         if !crypto::verify_digest(&digest, &self.signature, &public_key) {
             return Err(invalid().into());
         }

@@ -52,6 +52,12 @@ impl Signed<'_> {
             (PublicKey::Single(key), Some(Sum::Single(single))) => {
                 gas.charge(gas::SIGNATURE, "signature")?;
                 let bytes = self.bytes(single.mode())?;
+                // Each of many signers has the whole transaction hashed, or written out, again.
+                let each = match single.mode() {
+                    SignMode::LegacyAminoJson => gas::SIGNED_TEXT_BYTE,
+                    _ => gas::SIGNED_BYTE,
+                };
+                gas.charge(each.saturating_mul(bytes.len() as u64), "signature")?;
                 if self.again || self.verifier.verify(&Sha256::digest(bytes).into(), signature, key) {
                     return Ok(());
                 }
