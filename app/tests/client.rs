@@ -15,7 +15,7 @@ use trainyard_app::application::{Application, Config};
 use trainyard_app::store::{Options, Store};
 use trainyard_client::keys::PrivateKey;
 use trainyard_client::rpc::{Client, Error};
-use trainyard_client::signer::{FeePolicy, Gas, GasPrice, Signer};
+use trainyard_client::signer::{FeePolicy, Gas, GasPrice, Price, Signer};
 use trainyard_client::tx::{Draft, SignerData};
 use trainyard_modules::bank::Balance;
 use trainyard_modules::machine::Genesis;
@@ -216,7 +216,9 @@ async fn a_user_sends_money() {
     });
     let outcomes = try_join_all(sends).await.unwrap();
     assert_eq!(balance(&client, &key(3)).await, 85);
-    let fees = FeePolicy::default().price;
+    // A quarter above what the node asks.
+    assert_eq!(client.gas_price().await.unwrap(), GasPrice(25_000));
+    let fees = GasPrice(31_250);
     let paid: u64 = outcomes
         .iter()
         .chain([&outcome])
@@ -227,7 +229,7 @@ async fn a_user_sends_money() {
     // What is wrong is said with code and text, before or after it costs a fee.
     let fixed = FeePolicy {
         gas: Gas::Limit(200_000),
-        price: GasPrice(25_000),
+        price: Price::Fixed(GasPrice(25_000)),
     };
     let foreign = signer(&client, "other-1", fixed)
         .send(vec![send(&key(2), &key(3), 1)])
@@ -235,7 +237,7 @@ async fn a_user_sends_money() {
         .unwrap_err();
     assert_eq!(foreign.code(), Some(("sdk", 4)), "{foreign}");
     let cheap = FeePolicy {
-        price: GasPrice(1),
+        price: Price::Fixed(GasPrice(1)),
         ..fixed
     };
     let cheap = signer(&client, CHAIN_ID, cheap)

@@ -15,9 +15,11 @@ use trainyard_proto::address::Address;
 use trainyard_proto::any::Any;
 use trainyard_proto::cosmos::auth::v1beta1::{BaseAccount, QueryAccountRequest, QueryAccountResponse};
 use trainyard_proto::cosmos::base::abci::v1beta1::TxMsgData;
+use trainyard_proto::cosmos::base::node::v1beta1::{ConfigRequest, ConfigResponse};
 use trainyard_proto::cosmos::tx::v1beta1::{SimulateRequest, SimulateResponse};
 
 use crate::events::Event;
+use crate::signer::GasPrice;
 use crate::tx;
 
 /// The SDK's codespace.
@@ -114,6 +116,16 @@ pub enum Error {
         found: String,
         /// Ours.
         expected: String,
+    },
+    /// Gas costs more than anyone should pay without being asked.
+    #[error("node {url} asks {asked} per unit of gas, at most {most} are paid unasked; give a price to pay it")]
+    Price {
+        /// The node.
+        url: String,
+        /// What it asks.
+        asked: String,
+        /// What is paid at most.
+        most: String,
     },
     /// The account is not on the chain, so it cannot pay a fee.
     #[error("account {0} is not on the chain yet; it needs some utrain first")]
@@ -316,6 +328,19 @@ impl Client {
         Response::decode(answer.value.as_slice()).map_err(|e| Error::Decode {
             what: path.into(),
             reason: e.to_string(),
+        })
+    }
+
+    /// The least price of gas at which the node takes a transaction: its own, or the chain's base fee.
+    ///
+    /// # Errors
+    /// The node does not answer, or with something else than a price in utrain.
+    pub async fn gas_price(&self) -> Result<GasPrice, Error> {
+        let path = "/cosmos.base.node.v1beta1.Service/Config";
+        let answer: ConfigResponse = self.query(path, &ConfigRequest {}).await?;
+        answer.minimum_gas_price.parse().map_err(|reason| Error::Decode {
+            what: path.into(),
+            reason,
         })
     }
 

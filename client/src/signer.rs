@@ -19,7 +19,7 @@ const BROADCAST_PATIENCE: Duration = Duration::from_secs(20);
 const SIMULATED_GAS: u64 = 50_000_000;
 
 /// What gas costs: millionths of a utrain per unit, so `0.025utrain` is 25 000.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GasPrice(pub u64);
 
 impl GasPrice {
@@ -28,6 +28,12 @@ impl GasPrice {
     pub fn fee(self, gas: u64) -> u64 {
         let micro = u128::from(gas) * u128::from(self.0);
         u64::try_from(micro.div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+}
+
+impl std::fmt::Display for GasPrice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:06}utrain", self.0 / 1_000_000, self.0 % 1_000_000)
     }
 }
 
@@ -66,20 +72,67 @@ pub enum Gas {
     Limit(u64),
 }
 
+/// What a signer pays per unit of gas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Price {
+    /// What the node asks and a quarter on top, for the base fee may rise before a transaction is in a block; at least
+    /// 0.025utrain, and never more than 1utrain.
+    Auto,
+    /// This much.
+    Fixed(GasPrice),
+}
+
+/// What is paid where the node asks for less.
+const USUAL_PRICE: GasPrice = GasPrice(25_000);
+/// What no node is believed to ask.
+const MOST_PRICE: GasPrice = GasPrice(1_000_000);
+
+impl Price {
+    /// The price, where the node asks for `asked`; none where that is too much.
+    fn of(self, asked: GasPrice) -> Option<GasPrice> {
+        match self {
+            Self::Fixed(price) => Some(price),
+            Self::Auto => Some(GasPrice(asked.0.saturating_add(asked.0 / 4)).max(USUAL_PRICE))
+                .filter(|price| *price <= MOST_PRICE),
+        }
+    }
+
+    /// The price where no node can be asked.
+    #[must_use]
+    pub fn offline(self) -> GasPrice {
+        match self {
+            Self::Fixed(price) => price,
+            Self::Auto => USUAL_PRICE,
+        }
+    }
+}
+
+impl std::str::FromStr for Price {
+    type Err = String;
+
+    /// `auto`, or as [`GasPrice`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse().map(Self::Fixed)
+    }
+}
+
 /// How a signer pays.
 #[derive(Clone, Copy, Debug)]
 pub struct FeePolicy {
     /// The gas limit.
     pub gas: Gas,
     /// The price.
-    pub price: GasPrice,
+    pub price: Price,
 }
 
 impl Default for FeePolicy {
     fn default() -> Self {
         Self {
             gas: Gas::Auto { percent: 150 },
-            price: GasPrice(25_000),
+            price: Price::Auto,
         }
     }
 }
@@ -218,7 +271,7 @@ impl Signer {
             };
         }
         if draft.fee == 0 {
-            draft.fee = self.fees.price.fee(draft.gas_limit);
+            draft.fee = self.price().await?.fee(draft.gas_limit);
         }
         let tx = draft.sign(
             &self.key,
@@ -257,6 +310,18 @@ impl Signer {
         }
     }
 
+    async fn price(&self) -> Result<GasPrice, Error> {
+        if let Price::Fixed(price) = self.fees.price {
+            return Ok(price);
+        }
+        let asked = self.client.gas_price().await?;
+        self.fees.price.of(asked).ok_or_else(|| Error::Price {
+            url: self.client.url().into(),
+            asked: asked.to_string(),
+            most: MOST_PRICE.to_string(),
+        })
+    }
+
     async fn ask_account(&self) -> Result<(u64, u64), Error> {
         let account = self
             .client
@@ -278,8 +343,26 @@ mod tests {
         assert_eq!("0".parse(), Ok(GasPrice(0)));
         assert_eq!(GasPrice(25_000).fee(100_001), 2501);
         assert_eq!(GasPrice(u64::MAX).fee(u64::MAX), u64::MAX);
+        assert_eq!(GasPrice(1_000_100).to_string().parse(), Ok(GasPrice(1_000_100)));
         for bad in ["", "-1", ".5", "1e3", "0.0000001", "1uatom", "99999999999999999999"] {
             assert!(bad.parse::<GasPrice>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_price_follows_what_the_node_asks_within_reason() {
+        let auto: Price = "auto".parse().unwrap();
+        assert_eq!(auto, Price::Auto);
+        assert_eq!(auto.of(GasPrice(100)), Some(GasPrice(25_000)));
+        assert_eq!(auto.of(GasPrice(40_000)), Some(GasPrice(50_000)));
+        assert_eq!(auto.of(GasPrice(800_000)), Some(GasPrice(1_000_000)));
+        assert_eq!(auto.of(GasPrice(900_000)), None);
+        assert_eq!(auto.of(GasPrice(u64::MAX)), None);
+        let fixed: Price = "2utrain".parse().unwrap();
+        assert_eq!(
+            (fixed.of(GasPrice(u64::MAX)), fixed.offline()),
+            (Some(GasPrice(2_000_000)), GasPrice(2_000_000))
+        );
+        assert!("automatic".parse::<Price>().is_err());
     }
 }

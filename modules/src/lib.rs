@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`auth`] | accounts, public keys, sequences |
 //! | [`bank`] | balances and supply |
+//! | [`fees`] | the least price of gas, which follows demand |
 //! | [`distribution`] | what validators and delegators earn, the community's money |
 //! | [`staking`] | validators and delegations |
 //! | [`slashing`] | validators that vote twice or not at all |
@@ -30,6 +31,7 @@ pub mod crypto;
 pub mod distribution;
 pub mod error;
 pub mod feegrant;
+pub mod fees;
 pub mod gas;
 pub mod gov;
 pub mod governed;

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`registry`], [`job`], [`pouw`], [`overlay`], [`explain`] | our own packages `trainyard.<module>.v1`, generated from `proto/trainyard/` |
+//! | [`registry`], [`job`], [`pouw`], [`fees`], [`overlay`], [`explain`] | our own packages `trainyard.<module>.v1`, generated from `proto/trainyard/` |
 //! | [`cosmos`] | the Cosmos SDK's messages, as every Cosmos wallet and tool sends them |
 //! | [`address`] | bech32 account and validator addresses |
 //! | [`coin`] | denominations and checked amounts |
@@ -61,6 +61,12 @@ mod generated {
         pub mod v1 {
             include!(concat!(env!("OUT_DIR"), "/trainyard.overlay.v1.rs"));
             include!(concat!(env!("OUT_DIR"), "/trainyard.overlay.v1.serde.rs"));
+        }
+    }
+    pub mod fees {
+        pub mod v1 {
+            include!(concat!(env!("OUT_DIR"), "/trainyard.fees.v1.rs"));
+            include!(concat!(env!("OUT_DIR"), "/trainyard.fees.v1.serde.rs"));
         }
     }
     pub mod pouw {

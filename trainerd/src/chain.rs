@@ -11,7 +11,7 @@ use trainyard_client::{
     keys::PrivateKey,
     members,
     rpc::{Client, TxOutcome},
-    signer::{FeePolicy, Gas, GasPrice, Signer},
+    signer::{FeePolicy, Gas, Price, Signer},
 };
 use trainyard_overlay::{Membership, PeerId};
 use trainyard_proto::{
@@ -28,7 +28,7 @@ use trainyard_proto::{
 /// A round's records grow while a transaction waits for its block, so what a simulation saw is not the most it may use.
 const FEES: FeePolicy = FeePolicy {
     gas: Gas::Auto { percent: 300 },
-    price: GasPrice(25_000),
+    price: Price::Auto,
 };
 /// How long a transaction may take into a block.
 const TX_TIMEOUT: Duration = Duration::from_secs(60);

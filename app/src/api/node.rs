@@ -8,7 +8,6 @@ use tendermint_rpc::endpoint::{block, validators};
 use tonic::Status;
 use trainyard_proto::address::Address;
 use trainyard_proto::any::{Any, pack};
-use trainyard_proto::coin::DENOM;
 use trainyard_proto::cosmos::base::node::v1beta1 as node;
 use trainyard_proto::cosmos::base::query::v1beta1::{PageRequest, PageResponse};
 use trainyard_proto::cosmos::base::tendermint::v1beta1::{
@@ -28,9 +27,8 @@ const MAX_PAGE: usize = 100;
 
 pub(super) async fn config(api: &Api, _: node::ConfigRequest) -> Result<node::ConfigResponse, Status> {
     let settings = &api.settings;
-    let micro = settings.min_gas_price.0;
     Ok(node::ConfigResponse {
-        minimum_gas_price: format!("{}.{:06}{DENOM}", micro / 1_000_000, micro % 1_000_000),
+        minimum_gas_price: api.app.gas_price().map_err(|e| Status::internal(e.log))?,
         pruning_keep_recent: settings.keep_recent.to_string(),
         pruning_interval: "1".into(),
         halt_height: settings.halt_height,

@@ -25,6 +25,7 @@ use tendermint_proto::v0_38::abci;
 use trainyard_modules::{
     context::{Block, Event},
     error::Error,
+    fees,
     gas::Gas,
     machine::{
         self, Genesis, Mode,
@@ -268,6 +269,16 @@ impl Application {
         })
     }
 
+    /// The least price of gas at which this node takes a transaction into its mempool, as wallets write it: its operator's,
+    /// or the chain's base fee where that is more.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn gas_price(&self) -> Result<String, Error> {
+        let base_fee = self.on_base(|base, _| fees::BASE_FEE.get(&mut State::new(base, Gas::unlimited())))?;
+        Ok(fees::price(base_fee.max(self.config.min_gas_price_micro)))
+    }
+
     /// `CheckTx`.
     pub fn check_tx(&self, request: &abci::RequestCheckTx) -> Result<abci::ResponseCheckTx, Fatal> {
         let again = request.r#type() == abci::CheckTxType::Recheck;
@@ -404,6 +415,7 @@ impl Application {
         let mut events = Vec::new();
         let commit = convert::last_commit(request);
         machine::begin_block(&mut state, &block, &commit, self.config.binary, &mut events)?;
+        let mut gas: u64 = 0;
         let mut results = Vec::with_capacity(request.txs.len());
         for (index, tx) in request.txs.iter().enumerate() {
             if index == 0 && pouw::is_header(tx) {
@@ -411,9 +423,12 @@ impl Application {
                 continue;
             }
             let result = machine::run_tx(&mut state, &block, tx, Mode::Deliver, &self.verifier)?;
+            if result.paid {
+                gas = gas.saturating_add(result.gas_wanted);
+            }
             results.push(convert::tx_result(result));
         }
-        let powers = machine::end_block(&mut state, &block, &mut events)?;
+        let powers = machine::end_block(&mut state, &block, gas, &mut events)?;
         Ok(Executed {
             changes: state.into_changes(),
             block,

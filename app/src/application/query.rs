@@ -14,11 +14,16 @@ use trainyard_modules::{
     state::State,
 };
 
+use trainyard_proto::cosmos::base::node::v1beta1::ConfigResponse;
+
 use super::{Application, Committed, convert};
 use crate::store::StoreError;
 
 /// Kind of the one operation in a proof; the root of the tree it proves against is the app hash.
 const PROOF_KIND: &str = "ics23:jmt";
+
+/// What wallets ask a node itself, not the chain.
+const NODE_CONFIG: &str = "/cosmos.base.node.v1beta1.Service/Config";
 
 /// What a single query may read, in gas: bounds its time.
 const QUERY_GAS: u64 = 300_000_000;
@@ -39,6 +44,8 @@ pub(super) fn answer(app: &Application, request: &RequestQuery) -> ResponseQuery
     };
     let answered = if request.path.starts_with("/store/") || request.path == "/key" {
         raw_key(app, request, height)
+    } else if request.path == NODE_CONFIG {
+        node_config(app)
     } else {
         by_path(app, request, height, &last)
     };
@@ -71,6 +78,20 @@ fn by_path(app: &Application, request: &RequestQuery, height: u64, last: &Block)
     Ok(ResponseQuery {
         value: value.into(),
         height: convert::signed(height),
+        ..ResponseQuery::default()
+    })
+}
+
+/// What a transaction must pay here, and when the node stops.
+fn node_config(app: &Application) -> Result<ResponseQuery, Error> {
+    let answer = ConfigResponse {
+        minimum_gas_price: app.gas_price()?,
+        halt_height: app.config.halt_height,
+        ..ConfigResponse::default()
+    };
+    Ok(ResponseQuery {
+        value: answer.encode_to_vec().into(),
+        height: convert::signed(app.last_block().map_or(0, |last| last.height)),
         ..ResponseQuery::default()
     })
 }

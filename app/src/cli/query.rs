@@ -8,7 +8,7 @@ use trainyard_proto::coin::DENOM;
 use trainyard_proto::cosmos::bank::v1beta1 as bank;
 use trainyard_proto::cosmos::base::query::v1beta1::PageRequest;
 use trainyard_proto::prost::{Message, Name};
-use trainyard_proto::{job, pouw, registry};
+use trainyard_proto::{fees, job, pouw, registry};
 
 mod governance;
 mod stake;
@@ -80,6 +80,9 @@ pub(super) enum Command {
     /// Who pays whose fees
     #[command(subcommand)]
     Feegrant(Feegrant),
+    /// The price of gas
+    #[command(subcommand)]
+    Fees(Fees),
     /// Beacon and epoch checkpoints
     #[command(subcommand)]
     Pouw(Pouw),
@@ -187,6 +190,14 @@ pub(super) enum Job {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Fees {
+    /// Least price of gas in the next block
+    BaseFee,
+    /// Parameters
+    Params,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Pouw {
     /// The beacon
     Beacon,
@@ -230,6 +241,14 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
         Command::Upgrade(command) => command.ask(&ask).await,
         Command::Authz(command) => command.ask(&ask).await,
         Command::Feegrant(command) => command.ask(&ask).await,
+        Command::Fees(Fees::BaseFee) => {
+            ask.show::<_, fees::QueryBaseFeeResponse>(fees::QueryBaseFeeRequest {})
+                .await
+        }
+        Command::Fees(Fees::Params) => {
+            ask.show::<_, fees::QueryParamsResponse>(fees::QueryParamsRequest {})
+                .await
+        }
         Command::Pouw(Pouw::Beacon) => {
             ask.show::<_, pouw::QueryBeaconResponse>(pouw::QueryBeaconRequest {})
                 .await

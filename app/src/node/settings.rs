@@ -92,7 +92,7 @@ impl Doors {
 const TEMPLATE: &str = r#"# Settings of the application; those of CometBFT are in config.toml beside this file.
 # A variable of the environment wins over the file: TRAINYARD_MIN_GAS_PRICE, TRAINYARD_HALT_HEIGHT and so on.
 
-# Least price of gas at which this node takes a transaction into its mempool.
+# Least price of gas at which this node takes a transaction into its mempool. The chain's base fee holds in any case.
 min_gas_price = "0.001utrain"
 
 # Which heights can be queried and proven, as in the Cosmos SDK:

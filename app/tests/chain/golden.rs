@@ -9,7 +9,7 @@ use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, peer_id, send};
 use trainyard_modules::{
     auth, authz, bank,
     context::{Block, EPOCH_BLOCKS},
-    distribution as rewards, feegrant,
+    distribution as rewards, feegrant, fees,
     gas::Gas,
     gov, job,
     machine::{self, Genesis},
@@ -297,6 +297,8 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("feegrant::ALLOWANCES", feegrant::ALLOWANCES.raw_key(&(b, a))),
         ("feegrant::GIVEN", feegrant::GIVEN.raw_key(&(a, b))),
         ("feegrant::EXPIRY", feegrant::EXPIRY.raw_key(&(7, (b, a)))),
+        ("fees::BASE_FEE", fees::BASE_FEE.raw_key()),
+        ("fees::PARAMS", fees::PARAMS.raw_key()),
         ("upgrade::PLAN", upgrade::PLAN.raw_key()),
         ("upgrade::APPLIED", upgrade::APPLIED.raw_key(&"v2".to_string())),
         ("upgrade::LAST", upgrade::LAST.raw_key()),

@@ -15,7 +15,7 @@ use trainyard_proto::{
         staking::v1beta1 as staking_wire,
         upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade, Plan},
     },
-    job as job_wire,
+    fees as fees_wire, job as job_wire,
     registry::{self as registry_wire, MsgUpdateMembers},
 };
 
@@ -118,6 +118,10 @@ pub(crate) fn governed(to: &str) -> Vec<Any> {
         any::pack(&staking_wire::MsgUpdateParams {
             authority: authority.clone(),
             params: Some(stake),
+        }),
+        any::pack(&fees_wire::MsgUpdateParams {
+            authority: authority.clone(),
+            params: Some(trainyard_modules::fees::default_params()),
         }),
         any::pack(&registry_wire::MsgUpdateParams {
             authority: authority.clone(),

@@ -13,6 +13,7 @@
 //! | `contest.rs`, `contest_rules.rs`, `contest_support.rs` | competitive jobs: who wins, what is refused, their messages |
 //! | `bad_transactions.rs`, `bad_specs.rs`, `bad_messages.rs` | what is refused, with which code and which words |
 //! | `staking.rs`, `staking_moves.rs`, `slashing.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
+//! | `fees.rs` | the base fee |
 //! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
 //! | `explain.rs` | why things stand as they stand, as people read it |
 //! | `codecs.rs` | addresses and amounts as texts and back |
@@ -30,6 +31,7 @@ mod contest_rules;
 mod contest_support;
 mod distribution;
 mod explain;
+mod fees;
 mod garbage;
 mod golden;
 mod gov;

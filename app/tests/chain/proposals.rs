@@ -84,7 +84,10 @@ fn a_header_is_no_transaction() {
 #[test]
 fn a_block_holds_no_more_gas_than_it_may() {
     let mut chain = yard();
-    let craft = chain.craft("w1", vec![any::pack(&send("w1", "w2", 1))]).gas(50_000_000);
+    let craft = chain
+        .craft("w1", vec![any::pack(&send("w1", "w2", 1))])
+        .gas(50_000_000)
+        .fee(5_000);
     let txs: Vec<_> = (0..9)
         .map(|number| craft.clone().sequence_offset(number).sign())
         .collect();

@@ -22,7 +22,7 @@ use tendermint_rpc::{Client as _, HttpClient};
 use trainyard_app::node::genesis::GenesisDoc;
 use trainyard_app::testing::network::{Network, Node};
 use trainyard_client::rpc::Client;
-use trainyard_client::signer::{FeePolicy, Gas, GasPrice, Signer};
+use trainyard_client::signer::{FeePolicy, Gas, GasPrice, Price, Signer};
 use trainyard_modules::machine::Genesis;
 use trainyard_proto::address::Address;
 use trainyard_proto::any::{self, Any};
@@ -114,7 +114,7 @@ async fn assert_agreement(network: &mut Network, height: u64) {
 fn signer(network: &Network, client: Client, name: &str) -> Signer {
     let fees = FeePolicy {
         gas: Gas::Limit(1_000_000),
-        price: GasPrice(1000),
+        price: Price::Fixed(GasPrice(1000)),
     };
     Signer::new(client, network.key(name), &network.plan.chain_id, fees, PATIENCE)
 }

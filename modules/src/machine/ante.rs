@@ -7,7 +7,10 @@ use trainyard_proto::{
     address::Address,
     any::Any,
     coin,
-    cosmos::tx::v1beta1::{AuthInfo, Fee, SignerInfo, TxBody, TxRaw},
+    cosmos::tx::{
+        signing::v1beta1::SignMode,
+        v1beta1::{AuthInfo, Fee, SignerInfo, TxBody, TxRaw, mode_info::Sum},
+    },
     keys::PublicKey,
     prost::Message,
 };
@@ -19,7 +22,7 @@ use crate::{
     context::{Ctx, Event},
     crypto,
     error::{Error, SdkError},
-    feegrant, gas,
+    feegrant, fees, gas,
     state::State,
 };
 
@@ -181,14 +184,17 @@ pub fn ante(ctx: &mut Ctx<'_, '_>, tx: &Tx, bytes: usize, mode: Mode, verifier: 
         return Err(SdkError::Unauthorized(log).into());
     }
     let fee = coin::parse_utrain_list(&tx.fee.amount)?;
-    if let Mode::Check {
-        min_gas_price_micro, ..
-    } = mode
-    {
-        let need = required_fee(tx.fee.gas_limit, min_gas_price_micro);
-        if fee < need {
-            return Err(SdkError::InsufficientFee { got: fee, need }.into());
-        }
+    let base_fee = fees::BASE_FEE.get(ctx.state)?;
+    let price = match mode {
+        Mode::Check {
+            min_gas_price_micro, ..
+        } => base_fee.max(min_gas_price_micro),
+        Mode::Simulate => 0,
+        Mode::Deliver => base_fee,
+    };
+    let need = required_fee(tx.fee.gas_limit, price);
+    if fee < need {
+        return Err(SdkError::InsufficientFee { got: fee, need }.into());
     }
     take_fee(ctx, tx, fee, mode)?;
     for ((signer, info), signature) in tx.signers.iter().zip(&tx.auth.signer_infos).zip(&tx.raw.signatures) {
@@ -300,9 +306,20 @@ fn check_signer(
         again: !mode.verifies(),
     };
     if mode == Mode::Simulate {
-        // Signatures may be missing; they will cost what they cost, at most.
+        // Signatures may be missing; they will cost what they cost, at most. Texts to sign are about as long as the bytes.
         let keys = key.as_ref().map_or(1, PublicKey::count) as u64;
-        ctx.state.gas.charge(gas::SIGNATURE.saturating_mul(keys), "signature")?;
+        let direct = matches!(
+            info.mode_info.as_ref().and_then(|mode| mode.sum.as_ref()),
+            Some(Sum::Single(single)) if single.mode() == SignMode::Direct
+        );
+        let each = if direct {
+            gas::SIGNED_BYTE
+        } else {
+            gas::SIGNED_TEXT_BYTE
+        };
+        let bytes = (tx.raw.body_bytes.len() + tx.raw.auth_info_bytes.len()) as u64;
+        let signature = gas::SIGNATURE.saturating_add(each.saturating_mul(bytes));
+        ctx.state.gas.charge(signature.saturating_mul(keys), "signature")?;
     } else if let Some(key) = &key {
         signed.check(&mut ctx.state.gas, key, info.mode_info.as_ref(), signature)?;
     }

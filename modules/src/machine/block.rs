@@ -4,7 +4,7 @@ use crate::{
     authz,
     context::{Block, Ctx, EPOCH_BLOCKS, Event, advance_beacon, is_epoch_end},
     error::Error,
-    feegrant, gov, job, pouw, registry,
+    feegrant, fees, gov, job, pouw, registry,
     slashing::{self, LastCommit},
     staking::{self, Power},
     state::State,
@@ -28,12 +28,13 @@ pub fn begin_block(
     slashing::begin_block(&mut ctx, commit)
 }
 
-/// After the transactions: what governance decided, deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.
+/// After the transactions, whose gas limits (of those that paid) sum to `gas`: the base fee moves, what governance decided, deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.
 ///
 /// # Errors
 /// Fatal: the store failed or state contradicts itself.
-pub fn end_block(state: &mut State<'_>, block: &Block, events: &mut Vec<Event>) -> Result<Vec<Power>, Error> {
+pub fn end_block(state: &mut State<'_>, block: &Block, gas: u64, events: &mut Vec<Event>) -> Result<Vec<Power>, Error> {
     let mut ctx = Ctx { state, block, events };
+    fees::end_block(&mut ctx, gas)?;
     gov::end_block(&mut ctx)?;
     authz::end_block(&mut ctx)?;
     feegrant::end_block(&mut ctx)?;

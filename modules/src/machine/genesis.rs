@@ -15,7 +15,7 @@ use crate::{
     context::{self, Block, EPOCH_BLOCKS, Event},
     distribution,
     error::{Error, SdkError},
-    feegrant, gov, job, pouw, registry, slashing,
+    feegrant, fees, gov, job, pouw, registry, slashing,
     staking::{self, Power},
     state::State,
     upgrade::{self, Binary},
@@ -59,6 +59,9 @@ pub struct Genesis {
     /// Allowances for fees.
     #[serde(default)]
     pub feegrant: feegrant::Genesis,
+    /// The price of gas.
+    #[serde(default)]
+    pub fees: fees::Genesis,
     /// The planned upgrade.
     #[serde(default)]
     pub upgrade: upgrade::Genesis,
@@ -120,6 +123,7 @@ pub fn init_genesis(
         gov,
         authz,
         feegrant,
+        fees,
         upgrade,
         genutil,
     } = genesis;
@@ -156,6 +160,8 @@ pub fn init_genesis(
             error
         })?;
     }
+    // After the transactions of the genesis, which need not pay.
+    fees::init(state, fees)?;
     super::invariants(state)?;
     let exported = staking.validators.iter().any(|v| v.power > 0);
     let mut ctx = context::Ctx { state, block, events };
@@ -208,6 +214,7 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         gov: gov::export(state)?,
         authz: authz::export(state)?,
         feegrant: feegrant::export(state)?,
+        fees: fees::export(state)?,
         upgrade: upgrade::export(state)?,
         genutil: Genutil::default(),
     })

@@ -13,7 +13,7 @@ use crate::{
     context::Block,
     distribution,
     error::{Error, SdkError},
-    feegrant, gov, job, pouw, registry, slashing, staking,
+    feegrant, fees, gov, job, pouw, registry, slashing, staking,
     state::State,
     upgrade,
 };
@@ -152,6 +152,8 @@ static QUERIES: &[(&str, Answer)] = &[
     answer_at!("/trainyard.explain.v1.Query/Account", explain::account),
     answer_at!("/trainyard.explain.v1.Query/Node", explain::node),
     answer_at!("/trainyard.explain.v1.Query/Validator", explain::validator),
+    answer!("/trainyard.fees.v1.Query/BaseFee", fees::query_base_fee),
+    answer!("/trainyard.fees.v1.Query/Params", fees::query_params),
     answer_at!("/trainyard.job.v1.Query/Explain", job::query_explain),
     answer!("/trainyard.job.v1.Query/Grant", job::query_grant),
     answer!("/trainyard.job.v1.Query/Job", job::query_job),

@@ -19,6 +19,7 @@ use trainyard_proto::{
         },
         upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade},
     },
+    fees,
     job::{
         self, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
         MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
@@ -67,6 +68,7 @@ static ROUTES: &[Route] = &[
     route::<staking::MsgUpdateParams>(),
     route::<distribution::MsgUpdateParams>(),
     route::<MsgCommunityPoolSpend>(),
+    route::<fees::MsgUpdateParams>(),
     route::<MsgRegister>(),
     route::<MsgUpdate>(),
     route::<MsgLeave>(),

@@ -47,6 +47,8 @@ pub struct TxResult {
     pub gas_wanted: u64,
     /// Gas used.
     pub gas_used: u64,
+    /// Whether it paid its fee: the ante passed.
+    pub paid: bool,
     /// Events: those of the ante always, those of the messages when all succeeded.
     pub events: Vec<Event>,
 }
@@ -112,6 +114,7 @@ fn run(
         (over.into_changes(), gas)
     };
     state.apply(changes);
+    result.paid = true;
     result.events.append(&mut events);
     if matches!(mode, Mode::Check { .. }) {
         return Ok(());

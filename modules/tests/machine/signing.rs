@@ -87,7 +87,9 @@ fn what_cosmjs_signs_in_amino_json_is_executed() {
             bend(&tx, |body, _, _| body.timeout_height += 5_000),
             bend(&tx, |body, _, _| body.messages.push(body.messages[0].clone())),
             bend(&tx, |_, auth, _| auth.fee.as_mut().unwrap().gas_limit += 1),
-            bend(&tx, |_, auth, _| auth.fee.as_mut().unwrap().amount.clear()),
+            bend(&tx, |_, auth, _| {
+                auth.fee.as_mut().unwrap().amount[0].amount = "999".into()
+            }),
             bend(&tx, |_, _, signatures| signatures[0][9] ^= 1),
         ] {
             let (codespace, code, log) = refusal(&mut yard, tampered);
@@ -393,7 +395,9 @@ fn keys_can_stand_inside_of_keys() {
         assert_eq!(result.error, None);
         result.gas_used - 10 * length
     };
-    assert_eq!(charged(3) - charged(1), 2_000);
+    // Verifying it, and writing out what it is over: a text of some 400 bytes.
+    let each = (charged(3) - charged(1)) / 2;
+    assert!((17_000..20_000).contains(&each), "{each}");
 }
 
 #[test]

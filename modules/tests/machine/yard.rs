@@ -34,7 +34,7 @@ pub(crate) const TRAIN: u64 = coin::UTRAIN_PER_TRAIN;
 pub(crate) const CASH: u64 = 10_000 * TRAIN;
 /// What a transaction pays, utrain.
 pub(crate) const FEE: u64 = 1_000;
-const GAS: u64 = 20_000_000;
+const GAS: u64 = 10_000_000;
 
 /// The committed state.
 #[derive(Default)]
@@ -326,7 +326,8 @@ impl Yard {
         .unwrap();
         let run = |tx: &Vec<u8>| machine::run_tx(&mut state, &self.block, tx, Mode::Deliver, &Direct).unwrap();
         let results: Vec<TxResult> = txs.iter().map(run).collect();
-        machine::end_block(&mut state, &self.block, &mut events).unwrap();
+        let gas = results.iter().filter(|r| r.paid).map(|r| r.gas_wanted).sum();
+        machine::end_block(&mut state, &self.block, gas, &mut events).unwrap();
         let changes = state.into_changes();
         self.note_burned(results.iter().flat_map(|r| &r.events).chain(&events));
         self.commit(changes);

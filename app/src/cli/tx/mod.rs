@@ -18,7 +18,7 @@ use std::time::Duration;
 use color_eyre::eyre::{Result, WrapErr as _, bail};
 use serde_json::{Value, json};
 use trainyard_client::rpc::TxOutcome;
-use trainyard_client::signer::{FeePolicy, Gas, GasPrice, Signer};
+use trainyard_client::signer::{FeePolicy, Gas, Price, Signer};
 use trainyard_client::tx::Draft;
 use trainyard_proto::address::Address;
 use trainyard_proto::any::{self, Any};
@@ -75,9 +75,9 @@ pub(super) struct TxOptions {
     /// What `--gas auto` multiplies the simulated gas by
     #[arg(long, global = true, default_value_t = 1.5, value_name = "FACTOR")]
     gas_adjustment: f64,
-    /// Price of gas
-    #[arg(long, global = true, default_value = "0.025utrain", value_name = "PRICE")]
-    gas_prices: GasPrice,
+    /// Price of gas, as 0.025utrain, or `auto`: what the node asks and a quarter on top, at least 0.025utrain
+    #[arg(long, global = true, default_value = "auto", value_name = "PRICE")]
+    gas_prices: Price,
     /// The whole fee, as 5000utrain or 0.005TRAIN; instead of a price
     #[arg(long, global = true, value_name = "AMOUNT", value_parser = amount)]
     fees: Option<u64>,

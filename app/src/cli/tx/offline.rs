@@ -130,7 +130,9 @@ pub(super) fn generate(
     let Ok(gas_limit) = options.gas.parse() else {
         bail!("--generate-only asks no node: give --gas a number");
     };
-    let fee = options.fees.unwrap_or_else(|| options.gas_prices.fee(gas_limit));
+    let fee = options
+        .fees
+        .unwrap_or_else(|| options.gas_prices.offline().fee(gas_limit));
     let granter = options
         .fee_granter
         .as_deref()
