@@ -1,7 +1,11 @@
 //! Generates Rust from `proto/trainyard/**` (protox: no `protoc` needed) and proto3 JSON for the same types. Of the Cosmos
 //! SDK's and CometBFT's messages only descriptors are made: their Rust types are other crates'.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use prost_types::FileDescriptorSet;
+use prost_types::field_descriptor_proto::{Label, Type};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -18,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .preserve_proto_field_names()
         .emit_fields()
         .build(&[".trainyard"])?;
+    std::fs::write(out.join("amino.rs"), amino_forms(&ours.file_descriptor_set()))?;
     std::fs::write(
         out.join("descriptors.bin"),
         compile("proto")?.encode_file_descriptor_set(),
@@ -48,4 +53,58 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The table by which `src/amino/own.rs` writes our messages: those that accounts send and what lies in them, by full name in
+/// order, each with its fields in order.
+fn amino_forms(set: &FileDescriptorSet) -> String {
+    let mut all = BTreeMap::new();
+    let mut ahead = Vec::new();
+    for file in &set.file {
+        for message in &file.message_type {
+            let name = format!("{}.{}", file.package(), message.name());
+            if file.package().starts_with("trainyard.") && message.name().starts_with("Msg") {
+                ahead.push(name.clone());
+            }
+            all.insert(name, message);
+        }
+    }
+    let mut forms = BTreeMap::new();
+    while let Some(name) = ahead.pop() {
+        let fields: BTreeMap<_, _> = all[&name].field.iter().map(|field| (field.number(), field)).collect();
+        let fields = fields.into_values().map(|field| {
+            let kind = match field.r#type() {
+                Type::String => "Kind::Text".into(),
+                Type::Bytes => "Kind::Bytes".into(),
+                Type::Bool => "Kind::Bool".into(),
+                Type::Uint64 => "Kind::Unsigned".into(),
+                Type::Uint32 => "Kind::Small".into(),
+                Type::Int32 | Type::Enum => "Kind::SmallSigned".into(),
+                Type::Message => {
+                    let inner = field.type_name().trim_start_matches('.');
+                    ahead.push(inner.to_owned());
+                    format!("Kind::Message({inner:?})")
+                }
+                other => panic!(
+                    "{name}.{} is a {other:?}, for which amino JSON has no form",
+                    field.name()
+                ),
+            };
+            format!(
+                "({}, {:?}, {kind}, {})",
+                field.number(),
+                field.name(),
+                field.label() == Label::Repeated
+            )
+        });
+        let fields: Vec<_> = fields.collect();
+        forms.insert(name, fields.join(", "));
+    }
+    let lines = forms
+        .iter()
+        .map(|(name, fields)| format!("    ({name:?}, &[{fields}]),\n"));
+    let lines: String = lines.collect();
+    format!(
+        "/// Fields of every message, by its full name, in order.\nstatic MESSAGES: &[(&str, &[Field])] = &[\n{lines}];\n"
+    )
 }

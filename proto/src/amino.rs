@@ -1,9 +1,10 @@
 //! `SIGN_MODE_LEGACY_AMINO_JSON`: transactions as JSON texts, for devices and wallets that show what they sign.
 //!
-//! Only messages that wallets sign have such a form, under the SDK's names: [`messages`]. The text is the SDK's canonical
+//! The SDK's messages have this form under the SDK's names ([`messages`]), ours under names of ours ([`own`]). The text is the SDK's canonical
 //! one: keys in order, no space, numbers as texts, empty fields left out where the SDK leaves them out.
 
 mod messages;
+mod own;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 

@@ -103,6 +103,31 @@ fn what_cosmjs_signs_in_amino_json_is_executed() {
 }
 
 #[test]
+fn every_message_that_accounts_send_has_a_text() {
+    let texts = |url: String| {
+        let message = Any {
+            type_url: url,
+            value: Vec::new(),
+        };
+        let body = TxBody {
+            messages: vec![message],
+            ..TxBody::default()
+        };
+        amino::sign_bytes(&body, &Fee::default(), "c", 1, 2)
+    };
+    let without: Vec<String> = machine::message_urls()
+        .filter(|url| texts(url.clone()).is_err())
+        .collect();
+    // What governance alone may send is never signed.
+    for url in &without {
+        assert!(
+            url.starts_with("/cosmos.") && (url.ends_with("UpdateParams") || url.contains(".upgrade.")),
+            "{url}"
+        );
+    }
+}
+
+#[test]
 fn modes_are_two_and_not_for_everything() {
     let mut yard = yard();
     let tx = bytes(&vectors()["cases"][0]["tx"]);

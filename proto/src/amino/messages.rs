@@ -1,15 +1,27 @@
 //! Messages, authorizations and allowances as Amino's JSON, under the names and with the omissions of the SDK.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use prost::{Message, Name};
 use tendermint_proto::google::protobuf::{Duration, Timestamp};
 
-use super::{AminoError, Json, list};
+use super::{AminoError, Json, list, own};
 use crate::{
     any::Any,
     cosmos::{
-        authz::v1beta1 as authz, bank::v1beta1 as bank, base::v1beta1::Coin, distribution::v1beta1 as distribution,
-        feegrant::v1beta1 as feegrant, gov::v1 as gov, staking::v1beta1 as staking,
+        authz::v1beta1 as authz,
+        bank::v1beta1 as bank,
+        base::v1beta1::Coin,
+        crypto::ed25519,
+        distribution::v1beta1 as distribution,
+        feegrant::v1beta1 as feegrant,
+        gov::{v1 as gov, v1beta1 as legacy},
+        slashing::v1beta1 as slashing,
+        staking::v1beta1::{
+            self as staking,
+            stake_authorization::{Policy, Validators},
+        },
     },
+    dec::Dec,
 };
 
 /// How a kind of message is written.
@@ -32,12 +44,42 @@ macro_rules! forms {
     };
 }
 
+#[allow(deprecated)] // The SDK's message to create a validator still has a delegator's address in its text.
 static MESSAGES: &[(&str, &str, Write)] = forms! {
     bank::MsgSend, "cosmos-sdk/MsgSend", |m| Ok(Json::object([
         ("from_address", some(m.from_address)),
         ("to_address", some(m.to_address)),
         ("amount", Some(coins(&m.amount))),
     ]));
+    staking::MsgCreateValidator, "cosmos-sdk/MsgCreateValidator", |m| {
+        let rates = m.commission.unwrap_or_default();
+        Ok(Json::object([
+            ("description", Some(description(m.description))),
+            ("commission", Some(Json::object([
+                ("rate", Some(decimal(&rates.rate)?)),
+                ("max_rate", Some(decimal(&rates.max_rate)?)),
+                ("max_change_rate", Some(decimal(&rates.max_change_rate)?)),
+            ]))),
+            ("min_self_delegation", some(m.min_self_delegation)),
+            ("delegator_address", some(m.delegator_address)),
+            ("validator_address", some(m.validator_address)),
+            ("pubkey", m.pubkey.map(|key| find(KEYS, &key)).transpose()?),
+            ("value", Some(coin_of(m.value))),
+        ]))
+    };
+    staking::MsgEditValidator, "cosmos-sdk/MsgEditValidator", |m| Ok(Json::object([
+        ("description", Some(description(m.description))),
+        ("validator_address", some(m.validator_address)),
+        ("commission_rate", if m.commission_rate.is_empty() { None } else { Some(decimal(&m.commission_rate)?) }),
+        ("min_self_delegation", some(m.min_self_delegation)),
+    ]));
+    staking::MsgCancelUnbondingDelegation, "cosmos-sdk/MsgCancelUnbondingDelegation", |m| Ok(Json::object([
+        ("delegator_address", some(m.delegator_address)),
+        ("validator_address", some(m.validator_address)),
+        ("amount", Some(coin_of(m.amount))),
+        ("creation_height", (m.creation_height != 0).then(|| Json::text(m.creation_height))),
+    ]));
+    slashing::MsgUnjail, "cosmos-sdk/MsgUnjail", |m| Ok(Json::object([("address", Some(Json::Text(m.validator_addr)))]));
     staking::MsgDelegate, "cosmos-sdk/MsgDelegate", |m| Ok(Json::object([
         ("delegator_address", some(m.delegator_address)),
         ("validator_address", some(m.validator_address)),
@@ -98,6 +140,36 @@ static MESSAGES: &[(&str, &str, Write)] = forms! {
         ("summary", some(m.summary)),
         ("expedited", m.expedited.then_some(Json::True)),
     ]));
+    gov::MsgCancelProposal, "cosmos-sdk/v1/MsgCancelProposal", |m| Ok(Json::object([
+        ("proposal_id", Some(Json::text(m.proposal_id))),
+        ("proposer", some(m.proposer)),
+    ]));
+    legacy::MsgSubmitProposal, "cosmos-sdk/MsgSubmitProposal", |m| Ok(Json::object([
+        ("content", m.content.map(|content| find(CONTENTS, &content)).transpose()?),
+        ("initial_deposit", Some(coins(&m.initial_deposit))),
+        ("proposer", some(m.proposer)),
+    ]));
+    legacy::MsgDeposit, "cosmos-sdk/MsgDeposit", |m| Ok(Json::object([
+        ("proposal_id", Some(Json::text(m.proposal_id))),
+        ("depositor", some(m.depositor)),
+        ("amount", Some(coins(&m.amount))),
+    ]));
+    legacy::MsgVote, "cosmos-sdk/MsgVote", |m| Ok(Json::object([
+        ("proposal_id", Some(Json::text(m.proposal_id))),
+        ("voter", some(m.voter)),
+        ("option", number(m.option)),
+    ]));
+    legacy::MsgVoteWeighted, "cosmos-sdk/MsgVoteWeighted", |m| {
+        let mut options = Vec::new();
+        for part in m.options {
+            options.push(Json::object([("option", number(part.option)), ("weight", Some(decimal(&part.weight)?))]));
+        }
+        Ok(Json::object([
+            ("proposal_id", Some(Json::text(m.proposal_id))),
+            ("voter", some(m.voter)),
+            ("options", some_list(options.into_iter())),
+        ]))
+    };
     distribution::MsgCommunityPoolSpend, "cosmos-sdk/distr/MsgCommunityPoolSpend", |m| Ok(Json::object([
         ("authority", some(m.authority)),
         ("recipient", some(m.recipient)),
@@ -120,6 +192,10 @@ static MESSAGES: &[(&str, &str, Write)] = forms! {
         ("grantee", some(m.grantee)),
         ("msg_type_url", some(m.msg_type_url)),
     ]));
+    authz::MsgExec, "cosmos-sdk/MsgExec", |m| Ok(Json::object([
+        ("grantee", some(m.grantee)),
+        ("msgs", if m.msgs.is_empty() { None } else { Some(list(&m.msgs)?) }),
+    ]));
     feegrant::MsgGrantAllowance, "cosmos-sdk/MsgGrantAllowance", |m| Ok(Json::object([
         ("granter", some(m.granter)),
         ("grantee", some(m.grantee)),
@@ -137,6 +213,34 @@ static AUTHORIZATIONS: &[(&str, &str, Write)] = forms! {
         ("spend_limit", Some(coins(&m.spend_limit))),
         ("allow_list", some_list(m.allow_list.into_iter().map(Json::Text))),
     ]));
+    staking::StakeAuthorization, "cosmos-sdk/StakeAuthorization", |m| {
+        let listed = |name: &str, field: &'static str, list: Validators| {
+            let addresses = some_list(list.address.into_iter().map(Json::Text));
+            Json::typed(name, Json::object([(field, Some(Json::object([("address", addresses)])))]))
+        };
+        let validators = m.validators.map(|validators| match validators {
+            Policy::AllowList(list) => listed("cosmos-sdk/StakeAuthorization/AllowList", "allow_list", list),
+            Policy::DenyList(list) => listed("cosmos-sdk/StakeAuthorization/DenyList", "deny_list", list),
+        });
+        Ok(Json::object([
+            ("max_tokens", m.max_tokens.as_ref().map(coin)),
+            ("authorization_type", number(m.authorization_type)),
+            ("Validators", validators),
+        ]))
+    };
+};
+
+/// What a proposal of v1beta1 may hold.
+static CONTENTS: &[(&str, &str, Write)] = forms! {
+    legacy::TextProposal, "cosmos-sdk/TextProposal", |m| Ok(Json::object([
+        ("title", some(m.title)),
+        ("description", some(m.description)),
+    ]));
+};
+
+/// Consensus keys, which alone are written without an object around them.
+static KEYS: &[(&str, &str, Write)] = forms! {
+    ed25519::PubKey, "tendermint/PubKeyEd25519", |m| Ok(Json::Text(STANDARD.encode(m.key)));
 };
 
 /// Allowances, and inside of an allowance for named messages those that may stand there.
@@ -163,12 +267,33 @@ fn find(table: &[(&str, &str, Write)], any: &Any) -> Result<Json, AminoError> {
 
 /// A message that a transaction, or a proposal, carries.
 pub(super) fn message(any: &Any) -> Result<Json, AminoError> {
-    find(MESSAGES, any)
+    own::message(any).unwrap_or_else(|| find(MESSAGES, any))
 }
 
 /// A text, left out where it is empty.
 fn some(text: String) -> Option<Json> {
     (!text.is_empty()).then_some(Json::Text(text))
+}
+
+/// What describes a validator, which is never left out.
+fn description(found: Option<staking::Description>) -> Json {
+    let found = found.unwrap_or_default();
+    Json::object([
+        ("moniker", some(found.moniker)),
+        ("identity", some(found.identity)),
+        ("website", some(found.website)),
+        ("security_contact", some(found.security_contact)),
+        ("details", some(found.details)),
+    ])
+}
+
+/// Atomics as a decimal with 18 places.
+fn decimal(atomics: &str) -> Result<Json, AminoError> {
+    if atomics.is_empty() {
+        return Ok(Json::text(0));
+    }
+    let dec = Dec::from_atomics(atomics).map_err(|e| AminoError::Decode(e.to_string()))?;
+    Ok(Json::text(dec))
 }
 
 /// A number, left out where it is zero.
