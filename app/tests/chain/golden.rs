@@ -28,7 +28,10 @@ use trainyard_proto::{
 use crate::{
     contest_support::{contest, findings, hand_in, join_variant, run},
     distribution::{create_charging, give, withdraw, withdraw_commission, withdraw_to},
-    gov::{cancel_proposal, deposit, governed, short_votes, submit, vote_weighted, vote_yes},
+    gov::{
+        cancel_proposal, deposit, governed, legacy_deposit, legacy_vote, legacy_vote_weighted, short_votes, submit,
+        submit_text, vote_weighted, vote_yes,
+    },
     grants::{exec, forbid_sends, pay_fees, pay_no_fees, permit_sends},
     registry::{leave_registry, renew, unbond, unjail_node, update},
     slashing::unjail,
@@ -173,14 +176,18 @@ fn the_app_hash_over_every_message() {
     story.block(vec![
         (CLIENT, any::pack(&submit(CLIENT, governed(CLIENT), 90 * TRAIN))),
         ("other", any::pack(&submit("other", Vec::new(), 50 * TRAIN))),
+        ("other", any::pack(&submit_text("other", 90 * TRAIN))),
     ]);
     story.block(vec![
         (CLIENT, any::pack(&deposit(CLIENT, 1, 10 * TRAIN))),
         ("other", any::pack(&cancel_proposal("other", 2))),
+        ("other", any::pack(&legacy_deposit("other", 3, 10 * TRAIN))),
     ]);
     story.block(vec![
         (VALIDATOR, any::pack(&vote_yes(VALIDATOR, 1))),
         ("other", any::pack(&vote_weighted("other", 1))),
+        (VALIDATOR, any::pack(&legacy_vote(VALIDATOR, 3))),
+        ("other", any::pack(&legacy_vote_weighted("other", 3))),
     ]);
     story.chain.pass_time(60);
     story.block(Vec::new());
@@ -233,6 +240,7 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("distribution::PARAMS", rewards::PARAMS.raw_key()),
         ("staking::VALIDATORS", staking::VALIDATORS.raw_key(&a)),
         ("staking::BY_CONSENSUS", staking::BY_CONSENSUS.raw_key(&a)),
+        ("staking::BARRED", staking::BARRED.raw_key(&a)),
         ("staking::DELEGATIONS", staking::DELEGATIONS.raw_key(&(a, b))),
         ("staking::DELEGATORS", staking::DELEGATORS.raw_key(&(a, b))),
         ("staking::RANK", staking::RANK.raw_key(&(u64::MAX - 7, a))),

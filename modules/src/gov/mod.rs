@@ -18,6 +18,8 @@
 //! | `UpdateParams` | governance | – | `params.rs` |
 //! | `CommunityPoolSpend`, `UpdateParams` of distribution and staking | governance | – | `params.rs` |
 //!
+//! `SubmitProposal` (of a text), `Deposit`, `Vote` and `VoteWeighted` of v1beta1 are handled as those of v1 (`legacy.rs`).
+//!
 //! A proposal waits for its least deposit; what does not get it in time is dropped. Then stake votes: a validator's vote
 //! counts for all stake under it, but for that of delegators who vote themselves. When the period ends ([`end_block`]) the
 //! proposal passes if enough stake voted (quorum), few enough vetoed, and more than the threshold of those who did not
@@ -32,6 +34,7 @@
 
 mod block;
 mod genesis;
+mod legacy;
 mod msgs;
 mod params;
 mod queries;
@@ -90,6 +93,8 @@ pub enum GovError {
         status: &'static str,
         expected: &'static str,
     },
+    #[error("{0}")]
+    Content(String),
     #[error("vote: {0}")]
     Vote(String),
     #[error("message {index} of the proposal: {log}")]
@@ -119,6 +124,7 @@ pub enum GovError {
 
 coded!(GovError, "gov", |error| match error {
     GovError::Inactive { .. } => 3,
+    GovError::Content(_) => 5,
     GovError::Vote(_) => 7,
     GovError::Empty => 11,
     GovError::Message { .. } => 12,

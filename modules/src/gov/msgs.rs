@@ -62,56 +62,68 @@ impl Handler for MsgSubmitProposal {
     }
 
     fn validate(&self) -> Result<(), Error> {
-        check_length("title", &self.title, 1, MAX_TEXT)?;
-        check_length("summary", &self.summary, 1, MAX_SUMMARY)?;
-        check_length("metadata", &self.metadata, 0, MAX_TEXT)?;
+        check_texts(self)?;
         if self.messages.is_empty() && self.metadata.is_empty() {
             return Err(GovError::Empty.into());
         }
-        coin::parse_utrain_list(&self.initial_deposit)?;
         check_messages(&self.messages)
     }
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgSubmitProposalResponse, Error> {
-        let proposer = self.signer()?;
-        let params = PARAMS.get(ctx.state)?;
-        let deposit = coin::parse_utrain_list(&self.initial_deposit)?;
-        let ratio = share("min_initial_deposit_ratio", &params.min_initial_deposit_ratio)?;
-        check_deposit(deposit, ratio, min_deposit(&params, self.expedited)?)?;
-        let id = LAST_ID.get(ctx.state)?.saturating_add(1);
-        LAST_ID.set(ctx.state, &id)?;
-        let ends = ctx
-            .block
-            .time
-            .saturating_add(whole_seconds(params.max_deposit_period.as_ref()));
-        let mut proposal = Proposal {
-            id,
-            messages: self.messages.clone(),
-            status: ProposalStatus::DepositPeriod.into(),
-            final_tally_result: Some(no_votes()),
-            submit_time: Some(timestamp(ctx.block.time)),
-            deposit_end_time: Some(timestamp(ends)),
-            metadata: self.metadata.clone(),
-            title: self.title.clone(),
-            summary: self.summary.clone(),
-            proposer: proposer.to_string(),
-            expedited: self.expedited,
-            ..Proposal::default()
-        };
-        INACTIVE.set(ctx.state, &(ends, id), &true)?;
-        let urls = self.messages.iter().map(|m| format!(",{}", m.type_url));
-        ctx.emit(
-            Event::new("submit_proposal")
-                .with("proposal_id", id)
-                .with("proposal_proposer", proposer)
-                .with("proposal_messages", urls.collect::<String>()),
-        );
-        let started = add_deposit(ctx, &params, &mut proposal, proposer, deposit)?;
-        if started {
-            ctx.emit(Event::new("submit_proposal").with("voting_period_start", id));
-        }
-        Ok(MsgSubmitProposalResponse { proposal_id: id })
+        let proposal_id = propose(ctx, self)?;
+        Ok(MsgSubmitProposalResponse { proposal_id })
     }
+}
+
+/// Checks what a proposal says about itself, and the form of its deposit.
+pub(super) fn check_texts(message: &MsgSubmitProposal) -> Result<(), Error> {
+    check_length("title", &message.title, 1, MAX_TEXT)?;
+    check_length("summary", &message.summary, 1, MAX_SUMMARY)?;
+    check_length("metadata", &message.metadata, 0, MAX_TEXT)?;
+    coin::parse_utrain_list(&message.initial_deposit)?;
+    Ok(())
+}
+
+/// Opens a proposal and returns its number.
+pub(super) fn propose(ctx: &mut Ctx<'_, '_>, message: &MsgSubmitProposal) -> Result<u64, Error> {
+    let proposer = message.signer()?;
+    let params = PARAMS.get(ctx.state)?;
+    let deposit = coin::parse_utrain_list(&message.initial_deposit)?;
+    let ratio = share("min_initial_deposit_ratio", &params.min_initial_deposit_ratio)?;
+    check_deposit(deposit, ratio, min_deposit(&params, message.expedited)?)?;
+    let id = LAST_ID.get(ctx.state)?.saturating_add(1);
+    LAST_ID.set(ctx.state, &id)?;
+    let ends = ctx
+        .block
+        .time
+        .saturating_add(whole_seconds(params.max_deposit_period.as_ref()));
+    let mut proposal = Proposal {
+        id,
+        messages: message.messages.clone(),
+        status: ProposalStatus::DepositPeriod.into(),
+        final_tally_result: Some(no_votes()),
+        submit_time: Some(timestamp(ctx.block.time)),
+        deposit_end_time: Some(timestamp(ends)),
+        metadata: message.metadata.clone(),
+        title: message.title.clone(),
+        summary: message.summary.clone(),
+        proposer: proposer.to_string(),
+        expedited: message.expedited,
+        ..Proposal::default()
+    };
+    INACTIVE.set(ctx.state, &(ends, id), &true)?;
+    let urls = message.messages.iter().map(|m| format!(",{}", m.type_url));
+    ctx.emit(
+        Event::new("submit_proposal")
+            .with("proposal_id", id)
+            .with("proposal_proposer", proposer)
+            .with("proposal_messages", urls.collect::<String>()),
+    );
+    let started = add_deposit(ctx, &params, &mut proposal, proposer, deposit)?;
+    if started {
+        ctx.emit(Event::new("submit_proposal").with("voting_period_start", id));
+    }
+    Ok(id)
 }
 
 /// A tally in which nobody has voted.

@@ -11,7 +11,10 @@ use trainyard_proto::{
             MsgWithdrawDelegatorReward, MsgWithdrawValidatorCommission,
         },
         feegrant::v1beta1::{MsgGrantAllowance, MsgRevokeAllowance},
-        gov::v1::{self as gov, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted},
+        gov::{
+            v1::{self as gov, MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted},
+            v1beta1 as legacy,
+        },
         slashing::v1beta1::{self as slashing, MsgUnjail},
         staking::v1beta1::{
             self as staking, MsgBeginRedelegate, MsgCancelUnbondingDelegation, MsgCreateValidator, MsgDelegate,
@@ -95,6 +98,10 @@ static ROUTES: &[Route] = &[
     route::<MsgVote>(),
     route::<MsgVoteWeighted>(),
     route::<MsgCancelProposal>(),
+    route::<legacy::MsgSubmitProposal>(),
+    route::<legacy::MsgDeposit>(),
+    route::<legacy::MsgVote>(),
+    route::<legacy::MsgVoteWeighted>(),
     route::<gov::MsgUpdateParams>(),
     route::<MsgGrant>(),
     route::<MsgRevoke>(),
