@@ -13,7 +13,8 @@
 //! | `Exec` | the grantee | runs messages that their granters would have to sign |
 //!
 //! A [`GenericAuthorization`] allows any message of its kind; a [`SendAuthorization`] sending up to a limit, to listed
-//! accounts only where a list is given. Messages of the grantee itself need no grant. `Exec` does not carry `Exec`, so that
+//! accounts only where a list is given; a [`StakeAuthorization`] delegating, undelegating, redelegating or cancelling, with the
+//! validators it lists or all but those, up to a limit. Messages of the grantee itself need no grant. `Exec` does not carry `Exec`, so that
 //! permissions are not passed on and nothing nests without end. Expired grants are forgotten at the end of their block.
 //!
 //! Events as the SDK's: `cosmos.authz.v1beta1.EventGrant`, `…EventRevoke`; what `Exec` runs carries `authz_msg_index`.
@@ -21,6 +22,7 @@
 mod genesis;
 mod msgs;
 mod queries;
+mod stake;
 
 pub use genesis::{Genesis, export, init};
 pub use queries::{query_grantee_grants, query_granter_grants, query_grants};
@@ -32,6 +34,7 @@ use trainyard_proto::{
         authz::v1beta1::{GenericAuthorization, Grant},
         bank::v1beta1::{MsgSend, SendAuthorization},
         base::v1beta1::Coin,
+        staking::v1beta1::StakeAuthorization,
     },
     prost::Message,
 };
@@ -90,6 +93,7 @@ coded!(AuthzError, "authz", |error| match error {
 enum Authorization {
     Generic(GenericAuthorization),
     Send(SendAuthorization),
+    Stake(StakeAuthorization),
 }
 
 fn wrong(log: impl Into<String>) -> Error {
@@ -109,10 +113,15 @@ impl Authorization {
             }
             return Ok(Self::Generic(generic));
         }
+        if any.type_url == any::type_url::<StakeAuthorization>() {
+            let stake = StakeAuthorization::decode(any.value.as_slice()).map_err(undecodable)?;
+            stake::check(&stake)?;
+            return Ok(Self::Stake(stake));
+        }
         if any.type_url != any::type_url::<SendAuthorization>() {
             let shown: String = any.type_url.chars().take(100).collect();
             return Err(wrong(format!(
-                "is a {shown:?}, expected a GenericAuthorization or a bank SendAuthorization"
+                "is a {shown:?}, expected a GenericAuthorization, a SendAuthorization or a StakeAuthorization"
             )));
         }
         let send = SendAuthorization::decode(any.value.as_slice()).map_err(undecodable)?;
@@ -137,6 +146,7 @@ impl Authorization {
         match self {
             Self::Generic(generic) => generic.msg.clone(),
             Self::Send(_) => any::type_url::<MsgSend>(),
+            Self::Stake(stake) => stake::message(stake),
         }
     }
 
@@ -144,6 +154,7 @@ impl Authorization {
     fn after(self, message: &Any) -> Result<Option<Any>, Error> {
         match self {
             Self::Generic(generic) => Ok(Some(any::pack(&generic))),
+            Self::Stake(stake) => Ok(stake::after(stake, message)?.as_ref().map(any::pack)),
             Self::Send(mut send) => {
                 let message =
                     MsgSend::decode(message.value.as_slice()).map_err(|e| SdkError::TxDecode(e.to_string()))?;

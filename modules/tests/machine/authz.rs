@@ -14,6 +14,10 @@ use trainyard_proto::{
         bank::v1beta1::{MsgSend, SendAuthorization},
         base::abci::v1beta1::TxMsgData,
         feegrant::v1beta1::BasicAllowance,
+        staking::v1beta1::{
+            AuthorizationType, MsgBeginRedelegate, MsgUndelegate, StakeAuthorization,
+            stake_authorization::{Policy, Validators},
+        },
     },
     prost::{Message, Name},
     registry::{MsgLeave, MsgLeaveResponse, MsgRegister, MsgUpdate},
@@ -191,6 +195,89 @@ fn sending_is_limited_in_amount_and_recipients() {
     yard.ok("alice", &grant("alice", "hot", sends(TRAIN, &[]), None));
     yard.ok("alice", &grant("alice", "hot", sends(2 * TRAIN, &[]), None));
     yard.ok("hot", &sending("v1", 2 * TRAIN));
+}
+
+#[test]
+fn stake_is_moved_with_listed_validators_up_to_a_limit() {
+    let mut yard = Yard::new(&["alice", "hot"], &[("v1", 500 * TRAIN), ("v2", 500 * TRAIN)], |_| ());
+    let stake = |kind: AuthorizationType, most: Option<u64>, validators: Option<Policy>| {
+        any::pack(&StakeAuthorization {
+            max_tokens: most.map(coin::utrain),
+            authorization_type: kind.into(),
+            validators,
+        })
+    };
+    let listed = |names: &[&str]| Validators {
+        address: names.iter().map(|name| address(name).operator()).collect(),
+    };
+    let only_v1 = || Some(Policy::AllowList(listed(&["v1"])));
+    let delegating = |to: &str, amount| exec("hot", vec![any::pack(&delegate("alice", to, amount))]);
+    let permitted = stake(AuthorizationType::Delegate, Some(10 * TRAIN), only_v1());
+    yard.ok("alice", &grant("alice", "hot", permitted, None));
+    yard.refused("hot", &delegating("v2", 1), ("sdk", 4), "does not allow the validator");
+    yard.refused(
+        "hot",
+        &delegating("v1", 11 * TRAIN),
+        ("sdk", 4),
+        "the grant is for 10000000utrain",
+    );
+    yard.ok("hot", &delegating("v1", 4 * TRAIN));
+    yard.export();
+    yard.refused("hot", &delegating("v1", 7 * TRAIN), ("sdk", 4), "6000000utrain");
+    // It is for delegating, not for taking back.
+    let back = MsgUndelegate {
+        delegator_address: address("alice").to_string(),
+        validator_address: address("v1").operator(),
+        amount: Some(coin::utrain(TRAIN)),
+    };
+    let taking = exec("hot", vec![any::pack(&back)]);
+    yard.refused("hot", &taking, ("authz", 2), "has not granted");
+    yard.ok("hot", &delegating("v1", 6 * TRAIN));
+    yard.refused("hot", &delegating("v1", 1), ("authz", 2), "has not granted");
+    // Without a limit, and with all validators but those listed.
+    let but_v2 = Some(Policy::DenyList(listed(&["v2"])));
+    yard.ok(
+        "alice",
+        &grant("alice", "hot", stake(AuthorizationType::Undelegate, None, but_v2), None),
+    );
+    yard.ok("hot", &taking);
+    yard.ok("hot", &taking);
+    // A redelegation is judged by where it goes.
+    let moving = |from: &str, to: &str| {
+        let message = MsgBeginRedelegate {
+            delegator_address: address("alice").to_string(),
+            validator_src_address: address(from).operator(),
+            validator_dst_address: address(to).operator(),
+            amount: Some(coin::utrain(TRAIN)),
+        };
+        exec("hot", vec![any::pack(&message)])
+    };
+    let permitted = stake(
+        AuthorizationType::Redelegate,
+        None,
+        Some(Policy::AllowList(listed(&["v2"]))),
+    );
+    yard.ok("alice", &grant("alice", "hot", permitted, None));
+    yard.refused("hot", &moving("v2", "v1"), ("sdk", 4), "does not allow the validator");
+    yard.ok("hot", &moving("v1", "v2"));
+    for (wrong, words) in [
+        (stake(AuthorizationType::Unspecified, None, None), "type 0"),
+        (stake(AuthorizationType::Delegate, Some(0), None), "limit of zero"),
+        (
+            stake(AuthorizationType::Delegate, None, Some(Policy::AllowList(listed(&[])))),
+            "lists 0 validators",
+        ),
+        (
+            stake(
+                AuthorizationType::Delegate,
+                None,
+                Some(Policy::DenyList(listed(&["v1", "v1"]))),
+            ),
+            "twice",
+        ),
+    ] {
+        yard.refused("alice", &grant("alice", "hot", wrong, None), ("authz", 4), words);
+    }
 }
 
 #[test]
