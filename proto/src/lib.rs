@@ -79,6 +79,8 @@ mod generated {
 
 /// `trainyard.explain.v1`: why things stand as they stand.
 pub use generated::explain::v1 as explain;
+/// `trainyard.fees.v1`: the price of gas.
+pub use generated::fees::v1 as fees;
 /// `trainyard.job.v1`: jobs, rounds, evaluations.
 pub use generated::job::v1 as job;
 /// `trainyard.overlay.v1`: messages on a job's gossip topic.

@@ -292,7 +292,7 @@ fn texts_of_validators_and_permissions_are_those_of_the_sdk() {
         ),
         (
             stake(None, Some(Policy::DenyList(listed()))),
-            r#"{"type":"cosmos-sdk/MsgGrant","value":{"grant":{"authorization":{"type":"cosmos-sdk/StakeAuthorization","value":{"Validators":{"type":"cosmos-sdk/StakeAuthorization/DenyList","value":{"deny_list":{"address":["trainvaloper1c"]}}},"authorization_type":1}},"grantee":"train1b","granter":"train1a"}}"#,
+            r#"{"type":"cosmos-sdk/MsgGrant","value":{"grant":{"authorization":{"type":"cosmos-sdk/StakeAuthorization","value":{"Validators":{"type":"cosmos-sdk/StakeAuthorization/DenyList","value":{"deny_list":{"address":["trainvaloper1c"]}}},"authorization_type":1}}},"grantee":"train1b","granter":"train1a"}}"#,
         ),
     ] {
         assert_eq!(text(message).unwrap(), expected);

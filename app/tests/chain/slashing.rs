@@ -161,6 +161,15 @@ fn who_votes_twice_is_slashed_once_and_never_returns() {
     again.pubkey = create_validator("second", 1).pubkey;
     let refused = chain.deliver("bob", &again);
     assert_eq!(refused.failure(), ("staking", 5), "{refused:?}");
+    assert!(
+        refused.log.contains("has voted twice"),
+        "the validator is forgotten, its key is not: {refused:?}"
+    );
+    let refused = chain.deliver("second", &unjail("second"));
+    assert_eq!(refused.failure(), ("slashing", 2), "{refused:?}");
+    let mut imported = Chain::from_genesis(chain.chain_id(), &chain.export(), chain.height() + 1, chain.time());
+    let refused = imported.deliver("bob", &again);
+    assert_eq!(refused.failure(), ("staking", 5), "{refused:?}");
     let request = QueryValidatorSlashesRequest {
         validator_address: address("second").operator(),
         ..Default::default()

@@ -7,10 +7,13 @@ use trainyard_modules::bank;
 use trainyard_proto::{
     any,
     coin::utrain,
+    cosmos::base::query::v1beta1::PageRequest,
     cosmos::staking::v1beta1::{
         BondStatus, CommissionRates, MsgDelegate, MsgUndelegate, QueryDelegationRequest, QueryDelegationResponse,
-        QueryUnbondingDelegationRequest, QueryUnbondingDelegationResponse, QueryValidatorRequest,
-        QueryValidatorResponse, Validator,
+        QueryDelegatorValidatorRequest, QueryDelegatorValidatorResponse, QueryDelegatorValidatorsRequest,
+        QueryDelegatorValidatorsResponse, QueryUnbondingDelegationRequest, QueryUnbondingDelegationResponse,
+        QueryValidatorRequest, QueryValidatorResponse, QueryValidatorUnbondingDelegationsRequest,
+        QueryValidatorUnbondingDelegationsResponse, Validator,
     },
     tendermint_proto::google::protobuf::Duration,
 };
@@ -390,4 +393,64 @@ fn entries_in_the_unbonding_queue_are_bounded() {
     chain.pass_time(UNBONDING_SECONDS);
     chain.skip(1);
     chain.ok("alice", &undelegate("alice", "second", 1));
+}
+
+#[test]
+fn stake_is_listed_from_both_sides() {
+    let mut chain = chain();
+    chain.ok("alice", &delegate("alice", "second", 7 * TRAIN));
+    chain.ok("alice", &delegate("alice", VALIDATOR, 5 * TRAIN));
+    chain.ok("alice", &undelegate("alice", "second", 2 * TRAIN));
+    chain.ok("bob", &delegate("bob", "second", 3 * TRAIN));
+    chain.ok("bob", &undelegate("bob", "second", TRAIN));
+    chain.ok("bob", &undelegate("bob", "second", TRAIN));
+    let operator = address("second").operator();
+    let of = |limit, key| QueryValidatorUnbondingDelegationsRequest {
+        validator_addr: operator.clone(),
+        pagination: Some(PageRequest {
+            limit,
+            key,
+            ..PageRequest::default()
+        }),
+    };
+    let path = "/cosmos.staking.v1beta1.Query/ValidatorUnbondingDelegations";
+    let list = |request| -> QueryValidatorUnbondingDelegationsResponse { chain.query(path, &request).unwrap() };
+    let all = list(of(0, Vec::new()));
+    let shown: Vec<_> = all
+        .unbonding_responses
+        .iter()
+        .map(|u| (u.delegator_address.clone(), u.entries.len()))
+        .collect();
+    assert_eq!(
+        shown,
+        [(address("alice").to_string(), 1), (address("bob").to_string(), 2)]
+    );
+    let first = list(of(1, Vec::new()));
+    assert_eq!(first.unbonding_responses.len(), 1);
+    let rest = list(of(9, first.pagination.unwrap().next_key));
+    assert_eq!(rest.unbonding_responses[..], all.unbonding_responses[1..]);
+
+    let delegator_addr = address("alice").to_string();
+    let request = QueryDelegatorValidatorsRequest {
+        delegator_addr: delegator_addr.clone(),
+        pagination: None,
+    };
+    let answer: QueryDelegatorValidatorsResponse = chain
+        .query("/cosmos.staking.v1beta1.Query/DelegatorValidators", &request)
+        .unwrap();
+    let mut names: Vec<_> = answer.validators.iter().map(|v| v.operator_address.clone()).collect();
+    names.sort();
+    let mut expected = [operator.clone(), address(VALIDATOR).operator()];
+    expected.sort();
+    assert_eq!(names, expected);
+    let one = |delegator: &str| {
+        let request = QueryDelegatorValidatorRequest {
+            delegator_addr: address(delegator).to_string(),
+            validator_addr: operator.clone(),
+        };
+        let path = "/cosmos.staking.v1beta1.Query/DelegatorValidator";
+        chain.query::<_, QueryDelegatorValidatorResponse>(path, &request)
+    };
+    assert_eq!(one("alice").unwrap().validator.unwrap().operator_address, operator);
+    assert_eq!(one(VALIDATOR).unwrap_err().code, 38);
 }

@@ -107,13 +107,18 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!("/cosmos.gov.v1.Query/Vote", gov::query_vote),
     answer!("/cosmos.gov.v1.Query/Votes", gov::query_votes),
     answer!("/cosmos.slashing.v1beta1.Query/Params", slashing::query_params),
-    answer!(
-        "/cosmos.slashing.v1beta1.Query/SigningInfo",
-        slashing::query_signing_info
-    ),
-    answer!(
+    ("/cosmos.slashing.v1beta1.Query/SigningInfo", |state, block, request| {
+        typed(state, request, |state, request| {
+            slashing::query_signing_info(state, block.height, request)
+        })
+    }),
+    (
         "/cosmos.slashing.v1beta1.Query/SigningInfos",
-        slashing::query_signing_infos
+        |state, block, request| {
+            typed(state, request, |state, request| {
+                slashing::query_signing_infos(state, block.height, request)
+            })
+        },
     ),
     answer!("/cosmos.staking.v1beta1.Query/Delegation", staking::query_delegation),
     answer!(
@@ -123,6 +128,14 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!(
         "/cosmos.staking.v1beta1.Query/DelegatorUnbondingDelegations",
         staking::query_delegator_unbonding
+    ),
+    answer!(
+        "/cosmos.staking.v1beta1.Query/DelegatorValidator",
+        staking::query_delegators_validator
+    ),
+    answer!(
+        "/cosmos.staking.v1beta1.Query/DelegatorValidators",
+        staking::query_delegators_validators
     ),
     answer!("/cosmos.staking.v1beta1.Query/HistoricalInfo", staking::query_history),
     answer!(
@@ -140,6 +153,10 @@ static QUERIES: &[(&str, Answer)] = &[
         staking::query_unbonding
     ),
     answer!("/cosmos.staking.v1beta1.Query/Validator", staking::query_validator),
+    answer!(
+        "/cosmos.staking.v1beta1.Query/ValidatorUnbondingDelegations",
+        staking::query_validator_unbonding
+    ),
     answer!("/cosmos.staking.v1beta1.Query/Validators", staking::query_validators),
     ("/cosmos.tx.v1beta1.Service/Simulate", simulate),
     answer!("/cosmos.upgrade.v1beta1.Query/AppliedPlan", upgrade::query_applied_plan),

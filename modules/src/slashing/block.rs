@@ -134,6 +134,7 @@ fn punish(ctx: &mut Ctx<'_, '_>, params: &Params, evidence: &Evidence) -> Result
         return Ok(());
     }
     info.tombstoned = true;
+    staking::bar(ctx.state, &evidence.validator)?;
     info.jailed_until = u64::MAX;
     INFOS.set(ctx.state, &evidence.validator, &info)?;
     let infraction = Infraction {

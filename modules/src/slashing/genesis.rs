@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use trainyard_proto::{address::Address, dec::Dec};
 
 use super::{INFOS, Info, MISSED, PARAMS, Params, SLASHED, Slashed};
-use crate::{error::Error, state::State};
+use crate::{error::Error, staking, state::State};
 
 /// How a validator has voted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,9 @@ pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
     {
         let consensus = Address::parse_consensus(validator)?;
         INFOS.set(state, &consensus, info)?;
+        if info.tombstoned {
+            staking::bar(state, &consensus)?;
+        }
         for place in missed {
             MISSED.set(state, &(consensus, *place), &true)?;
         }

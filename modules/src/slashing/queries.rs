@@ -30,24 +30,26 @@ pub fn query_params(state: &mut State<'_>, _: QueryParamsRequest) -> Result<Quer
     })
 }
 
-fn shown(consensus: &Address, info: &Info) -> ValidatorSigningInfo {
+/// `height` is the last block's: the SDK counts up since the start what follows from it here.
+fn shown(consensus: &Address, info: &Info, height: u64) -> ValidatorSigningInfo {
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     ValidatorSigningInfo {
         address: consensus.consensus(),
         start_height: signed(info.start_height),
-        index_offset: 0,
+        index_offset: signed(height.saturating_sub(info.start_height)),
         jailed_until: Some(timestamp(info.jailed_until.min(FOR_GOOD))),
         tombstoned: info.tombstoned,
         missed_blocks_counter: signed(info.missed),
     }
 }
 
-/// `/cosmos.slashing.v1beta1.Query/SigningInfo`: a clean one of a validator that never missed a block.
+/// `/cosmos.slashing.v1beta1.Query/SigningInfo`: a clean one of a validator that never missed a block; `height` is that of the state.
 ///
 /// # Errors
 /// No validator has this consensus address.
 pub fn query_signing_info(
     state: &mut State<'_>,
+    height: u64,
     request: QuerySigningInfoRequest,
 ) -> Result<QuerySigningInfoResponse, Error> {
     let consensus = Address::parse_consensus(&request.cons_address)?;
@@ -60,20 +62,21 @@ pub fn query_signing_info(
         }
     };
     Ok(QuerySigningInfoResponse {
-        val_signing_info: Some(shown(&consensus, &info)),
+        val_signing_info: Some(shown(&consensus, &info, height)),
     })
 }
 
-/// `/cosmos.slashing.v1beta1.Query/SigningInfos`: of all that ever missed a block.
+/// `/cosmos.slashing.v1beta1.Query/SigningInfos`: of all that ever missed a block; `height` is that of the state.
 ///
 /// # Errors
 /// The page is not valid.
 pub fn query_signing_infos(
     state: &mut State<'_>,
+    height: u64,
     request: QuerySigningInfosRequest,
 ) -> Result<QuerySigningInfosResponse, Error> {
     let (info, pagination) = page::map(state, &INFOS, request.pagination.as_ref(), |consensus, info| {
-        Some(shown(consensus, &info))
+        Some(shown(consensus, &info, height))
     })?;
     Ok(QuerySigningInfosResponse { info, pagination })
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `staking/validator/{operator}` | [`Validator`] |
 //! | `staking/by_consensus/{consensus address}` | operator's account (20 bytes) |
+//! | `staking/barred/{consensus address}` | a consensus key that voted twice: nobody validates with it again |
 //! | `staking/delegation/{delegator}{operator}` | shares ([`Dec`]) of the validator's tokens |
 //! | `staking/delegators/{operator}{delegator}` | index of the same, by validator |
 //! | `staking/rank/{2⁶⁴ - 1 - power}{operator}` | index of validators that could vote, highest power first |
@@ -57,8 +58,9 @@ pub(crate) use genesis::check_params;
 pub use genesis::{Genesis, ValidatorGenesis, default_params, export, init};
 pub use invariant::invariant;
 pub use queries::{
-    query_delegation, query_delegator_delegations, query_delegator_unbonding, query_history, query_params, query_pool,
-    query_redelegations, query_unbonding, query_validator, query_validator_delegations, query_validators,
+    query_delegation, query_delegator_delegations, query_delegator_unbonding, query_delegators_validator,
+    query_delegators_validators, query_history, query_params, query_pool, query_redelegations, query_unbonding,
+    query_validator, query_validator_delegations, query_validator_unbonding, query_validators,
 };
 pub use rewards::{
     query_delegation_rewards, query_delegator_validators, query_total_rewards, query_validator_distribution,
@@ -91,6 +93,8 @@ use crate::{
 pub const VALIDATORS: Map<Address, Validator> = Map::new("staking/validator/");
 /// Operator account by consensus address.
 pub const BY_CONSENSUS: Map<Address, Vec<u8>> = Map::new("staking/by_consensus/");
+/// Consensus addresses that no validator may have again. Genesis finds them in the records of [`crate::slashing`].
+pub const BARRED: Map<Address, bool> = Map::new("staking/barred/");
 /// Shares by delegator and validator; no entry is zero.
 pub const DELEGATIONS: Map<(Address, Address), Dec> = Map::new("staking/delegation/");
 /// Index of [`DELEGATIONS`] by validator and delegator.
@@ -137,6 +141,8 @@ pub enum StakingError {
     ValidatorExists(String),
     #[error("the consensus key of validator {0} is in use by another validator")]
     KeyInUse(String),
+    #[error("the consensus key of validator {0} has voted twice and cannot validate again")]
+    KeyBarred(String),
     #[error("{delegator} has delegated {have}utrain to {validator}, asked back are {need}utrain")]
     NotEnoughDelegated {
         delegator: Address,
@@ -207,7 +213,7 @@ pub enum StakingError {
 coded!(StakingError, "staking", |error| match error {
     StakingError::NoValidator(_) => 3,
     StakingError::ValidatorExists(_) => 4,
-    StakingError::KeyInUse(_) => 5,
+    StakingError::KeyInUse(_) | StakingError::KeyBarred(_) => 5,
     StakingError::Jailed(_) => 7,
     StakingError::CommissionTooHigh { .. } => 10,
     StakingError::CommissionTooSoon { .. } => 12,
@@ -280,6 +286,14 @@ pub(crate) fn store(state: &mut State<'_>, operator: &Address, validator: &Valid
     VALIDATORS.set(state, operator, validator)
 }
 
+/// Keeps a consensus key from validating ever again, whatever becomes of the validator that had it.
+///
+/// # Errors
+/// Out of gas.
+pub fn bar(state: &mut State<'_>, consensus: &Address) -> Result<(), Error> {
+    BARRED.set(state, consensus, &true)
+}
+
 /// Keeps a validator out of the set from the epoch's end on.
 ///
 /// # Errors
@@ -319,10 +333,10 @@ pub fn self_delegation(state: &mut State<'_>, operator: &Address, validator: &Va
     Ok((own, least))
 }
 
-/// Forgets a validator that is unbonded, has no shares and is not jailed.
+/// Forgets a validator that is unbonded and has no shares, jailed or not.
 fn forget_if_empty(ctx: &mut Ctx<'_, '_>, operator: Address) -> Result<(), Error> {
     let validator = validator(ctx.state, &operator)?;
-    if validator.status() != BondStatus::Unbonded || !shares(&validator)?.is_zero() || validator.jailed {
+    if validator.status() != BondStatus::Unbonded || !shares(&validator)?.is_zero() {
         return Ok(());
     }
     let consensus = Address::of_consensus_key(&consensus_key(validator.consensus_pubkey.as_ref())?);

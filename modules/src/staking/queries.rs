@@ -6,19 +6,21 @@ use trainyard_proto::{
     cosmos::staking::v1beta1::{
         Delegation, DelegationResponse, Pool, QueryDelegationRequest, QueryDelegationResponse,
         QueryDelegatorDelegationsRequest, QueryDelegatorDelegationsResponse, QueryDelegatorUnbondingDelegationsRequest,
-        QueryDelegatorUnbondingDelegationsResponse, QueryHistoricalInfoRequest, QueryHistoricalInfoResponse,
-        QueryParamsRequest, QueryParamsResponse, QueryPoolRequest, QueryPoolResponse, QueryRedelegationsRequest,
-        QueryRedelegationsResponse, QueryUnbondingDelegationRequest, QueryUnbondingDelegationResponse,
-        QueryValidatorDelegationsRequest, QueryValidatorDelegationsResponse, QueryValidatorRequest,
-        QueryValidatorResponse, QueryValidatorsRequest, QueryValidatorsResponse, Redelegation,
+        QueryDelegatorUnbondingDelegationsResponse, QueryDelegatorValidatorRequest, QueryDelegatorValidatorResponse,
+        QueryDelegatorValidatorsRequest, QueryDelegatorValidatorsResponse, QueryHistoricalInfoRequest,
+        QueryHistoricalInfoResponse, QueryParamsRequest, QueryParamsResponse, QueryPoolRequest, QueryPoolResponse,
+        QueryRedelegationsRequest, QueryRedelegationsResponse, QueryUnbondingDelegationRequest,
+        QueryUnbondingDelegationResponse, QueryValidatorDelegationsRequest, QueryValidatorDelegationsResponse,
+        QueryValidatorRequest, QueryValidatorResponse, QueryValidatorUnbondingDelegationsRequest,
+        QueryValidatorUnbondingDelegationsResponse, QueryValidatorsRequest, QueryValidatorsResponse, Redelegation,
         RedelegationEntryResponse, RedelegationResponse, UnbondingDelegation,
     },
     dec::Dec,
 };
 
 use super::{
-    DELEGATIONS, DELEGATORS, HISTORY, PARAMS, REDELEGATIONS, StakingError, UNBONDING, VALIDATORS, delegation, shares,
-    validator, worth,
+    DELEGATIONS, DELEGATORS, HISTORY, PARAMS, REDELEGATIONS, StakingError, UNBONDING, UNBONDING_FROM, VALIDATORS,
+    delegation, shares, validator, worth,
 };
 use crate::{
     bank,
@@ -215,6 +217,88 @@ pub fn query_delegator_unbonding(
     Ok(QueryDelegatorUnbondingDelegationsResponse {
         unbonding_responses,
         pagination: Some(Default::default()),
+    })
+}
+
+/// `/cosmos.staking.v1beta1.Query/ValidatorUnbondingDelegations`, in the order of their beginning; several of one delegator may
+/// stand apart.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_validator_unbonding(
+    state: &mut State<'_>,
+    request: QueryValidatorUnbondingDelegationsRequest,
+) -> Result<QueryValidatorUnbondingDelegationsResponse, Error> {
+    let operator = Address::parse_operator(&request.validator_addr)?;
+    let found = page::under(
+        state,
+        &UNBONDING_FROM,
+        &operator,
+        request.pagination.as_ref(),
+        |(_, id), delegator| Some((*id, delegator)),
+    );
+    let (entries, pagination) = found?;
+    let mut unbonding_responses: Vec<UnbondingDelegation> = Vec::new();
+    for (id, delegator) in entries {
+        let damaged = || Error::fatal(format!("unbonding {id} from {} is damaged", operator.operator()));
+        let delegator = Address(<[u8; 20]>::try_from(delegator).map_err(|_| damaged())?);
+        let entry = UNBONDING.get(state, &(delegator, operator, id))?.ok_or_else(damaged)?;
+        let delegator_address = delegator.to_string();
+        match unbonding_responses.last_mut() {
+            Some(last) if last.delegator_address == delegator_address => last.entries.push(entry),
+            _ => unbonding_responses.push(UnbondingDelegation {
+                delegator_address,
+                validator_address: operator.operator(),
+                entries: vec![entry],
+            }),
+        }
+    }
+    Ok(QueryValidatorUnbondingDelegationsResponse {
+        unbonding_responses,
+        pagination,
+    })
+}
+
+/// `/cosmos.staking.v1beta1.Query/DelegatorValidators`: the validators that a delegator delegates to.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_delegators_validators(
+    state: &mut State<'_>,
+    request: QueryDelegatorValidatorsRequest,
+) -> Result<QueryDelegatorValidatorsResponse, Error> {
+    let delegator: Address = request.delegator_addr.parse()?;
+    let found = page::under(
+        state,
+        &DELEGATIONS,
+        &delegator,
+        request.pagination.as_ref(),
+        |(_, operator), _| Some(*operator),
+    );
+    let (operators, pagination) = found?;
+    let mut validators = Vec::new();
+    for operator in operators {
+        validators.push(validator(state, &operator)?);
+    }
+    Ok(QueryDelegatorValidatorsResponse { validators, pagination })
+}
+
+/// `/cosmos.staking.v1beta1.Query/DelegatorValidator`: one of them.
+///
+/// # Errors
+/// The delegator does not delegate to it.
+pub fn query_delegators_validator(
+    state: &mut State<'_>,
+    request: QueryDelegatorValidatorRequest,
+) -> Result<QueryDelegatorValidatorResponse, Error> {
+    let delegator: Address = request.delegator_addr.parse()?;
+    let operator = Address::parse_operator(&request.validator_addr)?;
+    if DELEGATIONS.get(state, &(delegator, operator))?.is_none() {
+        let log = format!("delegation of {delegator} to {} not found", operator.operator());
+        return Err(SdkError::NotFound(log).into());
+    }
+    Ok(QueryDelegatorValidatorResponse {
+        validator: Some(validator(state, &operator)?),
     })
 }
 

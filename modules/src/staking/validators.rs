@@ -12,7 +12,7 @@ use trainyard_proto::{
 };
 
 use super::{
-    BY_CONSENSUS, PARAMS, StakingError, VALIDATORS, commission_rate, commission_rates, consensus_key,
+    BARRED, BY_CONSENSUS, PARAMS, StakingError, VALIDATORS, commission_rate, commission_rates, consensus_key,
     delegations::delegate, positive, self_delegation, set_stake, store, timestamp, validator,
 };
 use crate::{
@@ -64,6 +64,9 @@ impl Handler for MsgCreateValidator {
         let consensus = Address::of_consensus_key(&consensus_key(self.pubkey.as_ref())?);
         if BY_CONSENSUS.get(ctx.state, &consensus)?.is_some() {
             return Err(StakingError::KeyInUse(operator.operator()).into());
+        }
+        if BARRED.get(ctx.state, &consensus)?.is_some() {
+            return Err(StakingError::KeyBarred(operator.operator()).into());
         }
         let rates = Rates::read(self.commission.as_ref(), &self.validator_address)?;
         rates.check_least(ctx.state, &self.validator_address)?;

@@ -10,7 +10,6 @@ use trainyard_proto::{
         bank::v1beta1::MsgSend,
         crypto::multisig::v1beta1::{CompactBitArray, MultiSignature},
         feegrant::v1beta1::{BasicAllowance, MsgGrantAllowance},
-        gov::v1::MsgCancelProposal,
         tx::{
             signing::v1beta1::SignMode,
             v1beta1::{
@@ -18,6 +17,7 @@ use trainyard_proto::{
                 mode_info::{Multi, Single, Sum},
             },
         },
+        upgrade::v1beta1::MsgCancelUpgrade,
     },
     keys::{PublicKey, bit_array},
     prost::Message,
@@ -148,14 +148,13 @@ fn modes_are_two_and_not_for_everything() {
     #[allow(deprecated)]
     let tipped = bend(&tx, |_, auth, _| auth.tip = Some(Default::default()));
     assert!(refusal(&mut yard, tipped).2.contains("no place for tips"));
-    let cancel = MsgCancelProposal {
-        proposal_id: 1,
-        proposer: address("alice").to_string(),
+    let cancel = MsgCancelUpgrade {
+        authority: address("alice").to_string(),
     };
     let formless = bend(&tx, |body, _, _| body.messages[0] = any::pack(&cancel));
     let (codespace, code, log) = refusal(&mut yard, formless);
     assert_eq!((codespace, code), ("sdk", 4));
-    assert!(log.contains("MsgCancelProposal has no amino JSON form"), "{log}");
+    assert!(log.contains("MsgCancelUpgrade has no amino JSON form"), "{log}");
     assert_eq!(yard.balance(address("alice")), CASH);
 }
 

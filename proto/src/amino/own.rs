@@ -231,6 +231,7 @@ mod tests {
         let good = MsgJoinJob {
             worker: "w".into(),
             job_id: 7,
+            ..MsgJoinJob::default()
         };
         let url = any::type_url::<MsgJoinJob>();
         let any = |value: Vec<u8>| Any {
