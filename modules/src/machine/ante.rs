@@ -274,10 +274,20 @@ fn check_signer(
     let mut account = ACCOUNTS
         .get(ctx.state, &signer)?
         .ok_or_else(|| SdkError::UnknownAddress(signer.to_string()))?;
+    let wrong_key = |log: String| Error::from(SdkError::InvalidPubKey(log));
+    // It is kept with the account, and amino JSON does not sign it.
+    if let Some(given) = info.public_key.as_ref().filter(|_| mode != Mode::Simulate) {
+        let key = PublicKey::read(given).map_err(|e| wrong_key(e.to_string()))?;
+        if key.pack() != *given {
+            return Err(wrong_key(format!("public key of {signer} is not canonically encoded")));
+        }
+        if key.address() != signer {
+            return Err(wrong_key(format!("public key does not belong to signer {signer}")));
+        }
+    }
     if account.pub_key.is_none() {
         account.pub_key.clone_from(&info.public_key);
     }
-    let wrong_key = |log: String| Error::from(SdkError::InvalidPubKey(log));
     let key = account.pub_key.as_ref().map(PublicKey::read);
     let key = match key {
         Some(Ok(key)) if key.address() != signer => {

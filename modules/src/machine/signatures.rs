@@ -134,6 +134,12 @@ impl Signed<'_> {
                 if auth.tip.is_some() {
                     return Err(unauthorized("amino JSON has no place for tips"));
                 }
+                // What the text does not show, another could put in or leave out, and so change what it costs.
+                if body.encode_to_vec() != raw.body_bytes || auth.encode_to_vec() != raw.auth_info_bytes {
+                    return Err(unauthorized(
+                        "amino JSON signs a text, whose tx must be canonically encoded",
+                    ));
+                }
                 let (number, sequence) = (self.account_number, self.sequence);
                 amino::sign_bytes(body, fee, self.chain_id, number, sequence).map_err(|e| unauthorized(e.to_string()))
             }

@@ -161,12 +161,12 @@ fn only_the_owner_unjails_and_unbonds() {
         owner: address("other").to_string(),
     };
     yard.refused("other", &leave, ("registry", 3), "not registered");
-    yard.refused("other", &unjail(), ("sdk", 4), "");
+    yard.refused("other", &unjail(), ("sdk", 8), "does not belong");
     let unbond = MsgUnbond {
         owner: owner(),
         amount: Some(utrain(1)),
     };
-    yard.refused("other", &unbond, ("sdk", 4), "");
+    yard.refused("other", &unbond, ("sdk", 8), "does not belong");
 }
 
 #[test]

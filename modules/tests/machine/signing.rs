@@ -23,7 +23,7 @@ use trainyard_proto::{
     prost::Message,
 };
 
-use crate::yard::{CASH, FEE, TRAIN, Yard, address, public, sign_bytes};
+use crate::yard::{CASH, FEE, TRAIN, Yard, address, public, public_any, sign_bytes};
 
 fn vectors() -> serde_json::Value {
     serde_json::from_str(include_str!("../../../proto/tests/cosmjs.json")).unwrap()
@@ -100,6 +100,42 @@ fn what_cosmjs_signs_in_amino_json_is_executed() {
         assert_eq!(refusal(&mut yard, tx).1, 32, "{name} is executed once");
     }
     yard.export();
+}
+
+/// What a text does not show can still be paid for by the byte: a stranger who lets a transaction run out of gas by making it
+/// longer would cost its sender the fee.
+#[test]
+fn nothing_is_put_into_a_transaction_beside_its_text() {
+    let mut yard = yard();
+    let tx = bytes(&vectors()["cases"][0]["tx"]);
+    // A field that nobody knows: number 15, four bytes.
+    let unknown = [0x7a, 4, 1, 2, 3, 4];
+    let raw = |change: &dyn Fn(&mut TxRaw)| {
+        let mut raw = TxRaw::decode(tx.as_slice()).unwrap();
+        change(&mut raw);
+        raw.encode_to_vec()
+    };
+    let longer = [
+        raw(&|raw| raw.body_bytes.extend(unknown)),
+        raw(&|raw| raw.auth_info_bytes.extend(unknown)),
+        bend(&tx, |body, _, _| body.messages[0].value.extend(unknown)),
+        bend(&tx, |_, auth, _| {
+            auth.signer_infos[0].public_key.as_mut().unwrap().value.extend(unknown);
+        }),
+        bend(&tx, |_, auth, _| {
+            auth.signer_infos[0].public_key = Some(public_any("bob"))
+        }),
+    ];
+    for tx in longer {
+        let (codespace, code, log) = refusal(&mut yard, tx);
+        assert!(
+            codespace == "sdk" && (code == 4 || code == 8),
+            "{codespace} {code}: {log}"
+        );
+    }
+    assert_eq!(yard.account(address("alice")).1, 0);
+    assert_eq!(yard.balance(address("alice")), CASH);
+    assert_eq!(yard.block(&[tx]).remove(0).error, None);
 }
 
 #[test]

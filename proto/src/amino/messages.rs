@@ -34,6 +34,9 @@ fn typed<M: Message + Name + Default>(
     write: impl FnOnce(M) -> Result<Json, AminoError>,
 ) -> Result<Json, AminoError> {
     let message = M::decode(bytes).map_err(|e| AminoError::Decode(format!("{}: {e}", M::NAME)))?;
+    if message.encode_to_vec() != bytes {
+        return Err(AminoError::Decode(format!("{} is not canonically encoded", M::NAME)));
+    }
     Ok(Json::typed(name, write(message)?))
 }
 
