@@ -61,7 +61,7 @@ use trainyard_proto::{
 
 use crate::{
     bank,
-    context::{Ctx, Event},
+    context::{Ctx, Event, unix_seconds},
     error::{Error, SdkError, coded},
     governed::authority,
     machine::router,
@@ -162,15 +162,30 @@ fn is_open(proposal: &Proposal) -> bool {
     )
 }
 
+/// Whether the period that a proposal is in is over, although it was not its turn to be decided yet.
+fn is_late(ctx: &Ctx<'_, '_>, proposal: &Proposal) -> bool {
+    let ends = if proposal.status() == ProposalStatus::DepositPeriod {
+        &proposal.deposit_end_time
+    } else {
+        &proposal.voting_end_time
+    };
+    ctx.block.time > unix_seconds(ends.as_ref())
+}
+
 /// A proposal that still takes deposits.
-fn open_proposal(state: &mut State<'_>, id: u64) -> Result<Proposal, Error> {
-    let proposal = proposal(state, id)?;
-    if is_open(&proposal) {
+fn open_proposal(ctx: &mut Ctx<'_, '_>, id: u64) -> Result<Proposal, Error> {
+    let proposal = proposal(ctx.state, id)?;
+    let late = is_late(ctx, &proposal);
+    if is_open(&proposal) && !late {
         return Ok(proposal);
     }
     Err(GovError::Inactive {
         id,
-        status: status_name(proposal.status()),
+        status: if is_open(&proposal) {
+            "waiting for its end"
+        } else {
+            status_name(proposal.status())
+        },
         expected: "deposit or voting period",
     }
     .into())

@@ -204,7 +204,7 @@ impl Handler for MsgDeposit {
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgDepositResponse, Error> {
         let params = PARAMS.get(ctx.state)?;
-        let mut proposal = open_proposal(ctx.state, self.proposal_id)?;
+        let mut proposal = open_proposal(ctx, self.proposal_id)?;
         let deposit = coin::parse_utrain_list(&self.amount)?;
         // Each deposit is returned one by one: the least one bounds how many there can be.
         let ratio = share("min_deposit_ratio", &params.min_deposit_ratio)?;
@@ -270,7 +270,7 @@ impl Handler for MsgCancelProposal {
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgCancelProposalResponse, Error> {
         let id = self.proposal_id;
-        let proposal = open_proposal(ctx.state, id)?;
+        let proposal = open_proposal(ctx, id)?;
         let sender = self.signer()?;
         if proposal.proposer != sender.to_string() {
             return Err(GovError::Proposer {

@@ -9,7 +9,7 @@ use trainyard_proto::{
     dec::Dec,
 };
 
-use super::{GovError, VOTES, check_length, params::share, proposal, status_name, tally::Bonded};
+use super::{GovError, VOTES, check_length, is_late, params::share, proposal, status_name, tally::Bonded};
 use crate::{
     context::{Ctx, Event, Handler},
     error::Error,
@@ -51,11 +51,16 @@ fn cast(
     options: Vec<WeightedVoteOption>,
     metadata: String,
 ) -> Result<(), Error> {
-    let status = proposal(ctx.state, id)?.status();
-    if status != ProposalStatus::VotingPeriod {
+    let proposal = proposal(ctx.state, id)?;
+    let (status, late) = (proposal.status(), is_late(ctx, &proposal));
+    if status != ProposalStatus::VotingPeriod || late {
         return Err(GovError::Inactive {
             id,
-            status: status_name(status),
+            status: if status == ProposalStatus::VotingPeriod {
+                "waiting for its end"
+            } else {
+                status_name(status)
+            },
             expected: "voting period",
         }
         .into());

@@ -710,3 +710,28 @@ fn many_endings_are_spread_over_blocks() {
     assert_eq!(left, [15, 5, 0]);
     assert_eq!(yard.balance(address("alice")), CASH - FEE);
 }
+
+/// A block ends few proposals. Those that wait for their end take no more votes and deposits: nobody gains time by filling
+/// the queue.
+#[test]
+fn who_waits_in_a_queue_gains_no_time() {
+    let mut yard = yard();
+    for _ in 0..12 {
+        yard.ok("alice", &submit("alice", Vec::new(), DEPOSIT));
+    }
+    yard.after(PERIOD + 100, &[]);
+    let status = |yard: &Yard, id| yard.read(|state| gov::proposal(state, id)).status();
+    assert_eq!(status(&yard, 10), ProposalStatus::Rejected);
+    assert_eq!(status(&yard, 12), ProposalStatus::VotingPeriod);
+    let txs = [
+        yard.tx("v1", vec![any::pack(&vote("v1", 12, VoteOption::Yes))]),
+        yard.tx("bob", vec![any::pack(&deposit("bob", 12, 10 * TRAIN))]),
+        yard.tx("alice", vec![any::pack(&cancel("alice", 12))]),
+    ];
+    for result in yard.block(&txs) {
+        let error = result.error.expect("a refusal");
+        assert_eq!((error.codespace, error.code), ("gov", 3), "{error}");
+        assert!(error.log.contains("waiting for its end"), "{error}");
+    }
+    assert_eq!(status(&yard, 12), ProposalStatus::Rejected);
+}
