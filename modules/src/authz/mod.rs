@@ -24,6 +24,8 @@ mod msgs;
 mod queries;
 mod stake;
 
+use std::collections::BTreeSet;
+
 pub use genesis::{Genesis, export, init};
 pub use queries::{query_grantee_grants, query_granter_grants, query_grants};
 use trainyard_proto::{
@@ -249,6 +251,25 @@ fn accept(ctx: &mut Ctx<'_, '_>, granter: Address, grantee: Address, message: &A
 pub fn end_block(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
     for ((_, key), _) in EXPIRY.before(ctx.state, &ctx.block.time.saturating_add(1), MAX_ENDS)? {
         forget(ctx.state, &key)?;
+    }
+    Ok(())
+}
+
+/// Every grant is listed with its grantee, and under its end where it has one; nothing else is.
+///
+/// # Errors
+/// What does not hold; or the store failed.
+pub fn invariant(state: &mut State<'_>) -> Result<(), Error> {
+    let (mut received, mut ends) = (BTreeSet::new(), BTreeSet::new());
+    for (key, grant) in GRANTS.all(state)? {
+        ends.extend(end(&grant).map(|end| (end, key.clone())));
+        let (granter, grantee, message) = key;
+        received.insert((grantee, granter, message));
+    }
+    let listed: BTreeSet<_> = RECEIVED.all(state)?.into_iter().map(|(key, _)| key).collect();
+    let queued: BTreeSet<_> = EXPIRY.all(state)?.into_iter().map(|(key, _)| key).collect();
+    if received != listed || ends != queued {
+        return Err(Error::fatal("permissions are not listed as they are given"));
     }
     Ok(())
 }

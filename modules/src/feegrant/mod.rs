@@ -17,6 +17,8 @@ mod genesis;
 mod msgs;
 mod queries;
 
+use std::collections::BTreeSet;
+
 use allowance::Allowance;
 pub use genesis::{Genesis, export, init};
 pub use queries::{query_allowance, query_allowances, query_allowances_by_granter};
@@ -139,6 +141,25 @@ pub fn spend(
 pub fn end_block(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
     for ((_, (grantee, granter)), _) in EXPIRY.before(ctx.state, &ctx.block.time.saturating_add(1), MAX_ENDS)? {
         forget(ctx.state, grantee, granter)?;
+    }
+    Ok(())
+}
+
+/// Every allowance is listed with its granter, and under its end where it has one; nothing else is.
+///
+/// # Errors
+/// What does not hold; or the store failed.
+pub fn invariant(state: &mut State<'_>) -> Result<(), Error> {
+    let (mut given, mut ends) = (BTreeSet::new(), BTreeSet::new());
+    for ((grantee, granter), _) in ALLOWANCES.all(state)? {
+        let allowance = read(state, grantee, granter)?;
+        ends.extend(allowance.and_then(|a| a.end()).map(|end| (end, (grantee, granter))));
+        given.insert((granter, grantee));
+    }
+    let listed: BTreeSet<_> = GIVEN.all(state)?.into_iter().map(|(key, _)| key).collect();
+    let queued: BTreeSet<_> = EXPIRY.all(state)?.into_iter().map(|(key, _)| key).collect();
+    if given != listed || ends != queued {
+        return Err(Error::fatal("allowances are not listed as they are given"));
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub use queries::{query, query_paths};
 pub use router::message_urls;
 pub use run::{Mode, TxResult, run_tx};
 
-use crate::{bank, distribution, error::Error, gov, job, registry, slashing, staking, state::State};
+use crate::{authz, bank, distribution, error::Error, feegrant, gov, job, registry, slashing, staking, state::State};
 
 /// All invariants of all modules.
 ///
@@ -40,5 +40,7 @@ pub fn invariants(state: &mut State<'_>) -> Result<(), Error> {
     slashing::invariant(state)?;
     registry::invariant(state)?;
     job::invariant(state)?;
-    gov::invariant(state)
+    gov::invariant(state)?;
+    authz::invariant(state)?;
+    feegrant::invariant(state)
 }

@@ -276,10 +276,10 @@ pub fn disengage(state: &mut State<'_>, owner: &Address) -> Result<(), Error> {
 pub fn invariant(state: &mut State<'_>) -> Result<(), Error> {
     let nodes = NODES.all(state)?;
     let queue = UNBONDING.all(state)?;
-    let bonds: u64 = nodes.iter().map(|(_, node)| node.bond).sum();
-    let leaving: u64 = queue.iter().map(|(_, amount)| amount).sum();
+    let bonds: u128 = nodes.iter().map(|(_, node)| u128::from(node.bond)).sum();
+    let leaving: u128 = queue.iter().map(|(_, amount)| u128::from(*amount)).sum();
     let held = bank::balance(state, &Address::of_module(bank::NODE_BONDS))?;
-    if bonds + leaving != held {
+    if bonds + leaving != u128::from(held) {
         return Err(Error::fatal(format!(
             "registry holds {held}utrain for bonds {bonds} and {leaving} leaving"
         )));
