@@ -55,7 +55,11 @@ fn transactions_that_are_not_the_signers() {
         (bend(&tx, |_, _, all| high_s(&mut all[0])), 4, unverified()),
         (bend(&tx, |_, _, all| all[0].truncate(63)), 4, unverified()),
         (dearer, 4, unverified()),
-        (good.clone().signed_by("w2").sign(), 4, unverified()),
+        (
+            good.clone().signed_by("w2").sign(),
+            8,
+            vec!["public key does not belong to signer"],
+        ),
         (
             bend(&tx, |_, _, all| all.clear()),
             4,

@@ -301,7 +301,7 @@ fn a_capability_hash_that_is_not_renewed_lapses() {
         ..MsgRenew::default()
     };
     yard.refused("other", &stranger, ("registry", 3), "is not registered");
-    yard.refused("other", &renew(Vec::new()), ("sdk", 4), "");
+    yard.refused("other", &renew(Vec::new()), ("sdk", 8), "does not belong");
     let before = node(&yard);
     yard.ok("node", &renew(Vec::new()));
     assert_eq!(
