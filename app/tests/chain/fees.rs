@@ -95,7 +95,7 @@ fn nobody_pays_less_than_the_base_fee() {
             .sign()
     };
     let full = [dear(&mut chain, "w1"), dear(&mut chain, "w3")];
-    assert!(chain.block(full).iter().all(|outcome| outcome.is_ok()));
+    assert!(chain.block(full).iter().all(trainyard_app::testing::Outcome::is_ok));
     assert_eq!(base_fee(&chain), 225);
     let late = chain.tx("w2", vec![any::pack(&send("w2", "w1", 1))]);
     let outcome = chain.block_unchecked([late]).remove(0);
@@ -152,7 +152,7 @@ fn governance_changes_how_it_moves_or_switches_it_off() {
         max_base_fee: 0,
         ..default_params()
     };
-    let message = any::pack(&update(Some(off.clone())));
+    let message = any::pack(&update(Some(off)));
     chain.ok(CLIENT, &submit(CLIENT, vec![message], 100 * TRAIN));
     chain.ok(VALIDATOR, &vote_yes(VALIDATOR, 1));
     chain.pass_time(60);
