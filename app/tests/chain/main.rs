@@ -19,6 +19,7 @@
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
 //! | `garbage.rs` | garbage in messages and queries |
+//! | `permissions.rs` | who may not send which message, and when; one row for each message |
 //! | `proposals.rs` | blocks of hostile or hurried proposers, the mempool, halting |
 //! | `upgrade.rs` | an upgrade decided by governance, from one program to the next |
 
@@ -43,6 +44,7 @@ mod job_lists;
 mod job_matching;
 mod job_money;
 mod job_scores;
+mod permissions;
 mod proposals;
 mod registry;
 mod slashing;
