@@ -3,7 +3,7 @@
 use trainyard_app::testing::{TRAIN, address};
 use trainyard_modules::upgrade as upgrades;
 use trainyard_proto::{
-    any::Any,
+    any::{self, Any},
     coin::utrain,
     cosmos::{
         distribution::v1beta1::MsgCommunityPoolSpend,
@@ -11,8 +11,10 @@ use trainyard_proto::{
             MsgCancelProposal, MsgDeposit, MsgSubmitProposal, MsgVote, MsgVoteWeighted, Params, Proposal,
             ProposalStatus, VoteOption, WeightedVoteOption,
         },
+        gov::v1beta1 as legacy,
         upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade, Plan},
     },
+    dec::Dec,
     registry::MsgUpdateMembers,
 };
 
@@ -133,6 +135,55 @@ pub(super) fn vote_weighted(world: &mut World) -> Option<(&'static str, MsgVoteW
         voter: address(who).to_string(),
         options: vec![part(VoteOption::Yes, "0.75"), part(VoteOption::Abstain, rest)],
         metadata: String::new(),
+    };
+    Some((who, message))
+}
+
+/// The same in the words of v1beta1.
+pub(super) fn legacy_submit(world: &mut World) -> Option<(&'static str, legacy::MsgSubmitProposal)> {
+    let (who, message) = submit(world)?;
+    let content = legacy::TextProposal {
+        title: message.title,
+        description: message.summary,
+    };
+    let message = legacy::MsgSubmitProposal {
+        content: Some(any::pack(&content)),
+        initial_deposit: message.initial_deposit,
+        proposer: message.proposer,
+    };
+    Some((who, message))
+}
+
+pub(super) fn legacy_deposit(world: &mut World) -> Option<(&'static str, legacy::MsgDeposit)> {
+    let (who, message) = deposit(world)?;
+    let message = legacy::MsgDeposit {
+        proposal_id: message.proposal_id,
+        depositor: message.depositor,
+        amount: message.amount,
+    };
+    Some((who, message))
+}
+
+pub(super) fn legacy_vote(world: &mut World) -> Option<(&'static str, legacy::MsgVote)> {
+    let (who, message) = vote(world)?;
+    let message = legacy::MsgVote {
+        proposal_id: message.proposal_id,
+        voter: message.voter,
+        option: message.option,
+    };
+    Some((who, message))
+}
+
+pub(super) fn legacy_vote_weighted(world: &mut World) -> Option<(&'static str, legacy::MsgVoteWeighted)> {
+    let (who, message) = vote_weighted(world)?;
+    let options = message.options.into_iter().map(|part| legacy::WeightedVoteOption {
+        option: part.option,
+        weight: part.weight.parse::<Dec>().unwrap().atomics(),
+    });
+    let message = legacy::MsgVoteWeighted {
+        proposal_id: message.proposal_id,
+        voter: message.voter,
+        options: options.collect(),
     };
     Some((who, message))
 }

@@ -6,7 +6,7 @@ use trainyard_proto::{
         distribution::v1beta1 as rewards, gov::v1 as votes, slashing::v1beta1 as slashes, staking::v1beta1 as stake,
     },
     dec::Dec,
-    job as work, registry as nodes,
+    fees as price, job as work, registry as nodes,
 };
 
 use super::{GOVERNANCE, gov::room, gov::short_votes};
@@ -101,6 +101,21 @@ pub(super) fn job(world: &mut World) -> Option<(&'static str, work::MsgUpdatePar
     (params.max_replacements, params.outlier_slash_bp) = (world.random.within(0, 3), world.random.within(0, 10_000));
     params.tolerance_ppm = world.random.pick(&[0, 5_000, 1_000_000]);
     let message = work::MsgUpdateParams {
+        authority: governance(),
+        params: Some(params),
+    };
+    Some((GOVERNANCE, message))
+}
+
+/// Never more than the crowd's transactions pay.
+pub(super) fn fees(world: &mut World) -> Option<(&'static str, price::MsgUpdateParams)> {
+    room(world)?;
+    let mut params = modules::fees::default_params();
+    params.max_base_fee = world.random.within(1, 200).into();
+    params.min_base_fee = world.random.below(params.max_base_fee + 1);
+    params.target_gas = world.random.pick(&[1, 50_000_000, 400_000_000]);
+    params.change_denominator = world.random.within(1, 100).into();
+    let message = price::MsgUpdateParams {
         authority: governance(),
         params: Some(params),
     };
