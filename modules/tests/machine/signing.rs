@@ -88,7 +88,7 @@ fn what_cosmjs_signs_in_amino_json_is_executed() {
             bend(&tx, |body, _, _| body.messages.push(body.messages[0].clone())),
             bend(&tx, |_, auth, _| auth.fee.as_mut().unwrap().gas_limit += 1),
             bend(&tx, |_, auth, _| {
-                auth.fee.as_mut().unwrap().amount[0].amount = "999".into()
+                auth.fee.as_mut().unwrap().amount[0].amount = "999".into();
             }),
             bend(&tx, |_, _, signatures| signatures[0][9] ^= 1),
         ] {
@@ -123,7 +123,7 @@ fn nothing_is_put_into_a_transaction_beside_its_text() {
             auth.signer_infos[0].public_key.as_mut().unwrap().value.extend(unknown);
         }),
         bend(&tx, |_, auth, _| {
-            auth.signer_infos[0].public_key = Some(public_any("bob"))
+            auth.signer_infos[0].public_key = Some(public_any("bob"));
         }),
     ];
     for tx in longer {
