@@ -28,14 +28,16 @@ pub fn begin_block(
     slashing::begin_block(&mut ctx, commit)
 }
 
-/// After the transactions, whose gas limits (of those that paid) sum to `gas`: the base fee moves, what governance decided, deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.
+/// After the transactions, whose gas limits (of those that paid) sum to `gas`: what governance decided, the base fee,
+/// deadlines, returns, and at an epoch's end its checkpoint, its fees and its validators.
 ///
 /// # Errors
 /// Fatal: the store failed or state contradicts itself.
 pub fn end_block(state: &mut State<'_>, block: &Block, gas: u64, events: &mut Vec<Event>) -> Result<Vec<Power>, Error> {
     let mut ctx = Ctx { state, block, events };
-    fees::end_block(&mut ctx, gas)?;
     gov::end_block(&mut ctx)?;
+    // After governance: between its new bounds at once.
+    fees::end_block(&mut ctx, gas)?;
     authz::end_block(&mut ctx)?;
     feegrant::end_block(&mut ctx)?;
     job::end_block(&mut ctx)?;

@@ -1,6 +1,6 @@
 //! Governance.
 
-use trainyard_modules::{bank, gov, governed::authority, job, registry, staking};
+use trainyard_modules::{bank, fees, gov, governed::authority, job, registry, staking};
 use trainyard_proto::{
     address::Address,
     any::{self, Any},
@@ -17,7 +17,7 @@ use trainyard_proto::{
         },
         staking::v1beta1 as staking_wire,
     },
-    job as job_wire,
+    fees as fees_wire, job as job_wire,
     registry::{self as registry_wire, MsgRegister, MsgUpdateMembers},
 };
 
@@ -734,4 +734,27 @@ fn who_waits_in_a_queue_gains_no_time() {
         assert!(error.log.contains("waiting for its end"), "{error}");
     }
     assert_eq!(status(&yard, 12), ProposalStatus::Rejected);
+}
+
+/// The next block has no price outside of the bounds that governance has just set, and an export of this one none that its
+/// import would change.
+#[test]
+fn the_base_fee_is_between_new_bounds_at_once() {
+    let mut yard = yard();
+    let params = fees_wire::Params {
+        min_base_fee: 1,
+        max_base_fee: 7,
+        ..fees::default_params()
+    };
+    let message = fees_wire::MsgUpdateParams {
+        authority: authority().to_string(),
+        params: Some(params),
+    };
+    yard.ok("alice", &submit("alice", vec![any::pack(&message)], DEPOSIT));
+    yard.ok("v1", &vote("v1", 1, VoteOption::Yes));
+    assert!(yard.read(|state| fees::BASE_FEE.get(state)) > 7);
+    yard.after(PERIOD + 1, &[]);
+    assert_eq!(yard.read(|state| fees::PARAMS.get(state)).max_base_fee, 7);
+    assert_eq!(yard.read(|state| fees::BASE_FEE.get(state)), 7);
+    yard.export();
 }

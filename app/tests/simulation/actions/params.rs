@@ -114,7 +114,7 @@ pub(super) fn fees(world: &mut World) -> Option<(&'static str, price::MsgUpdateP
     params.max_base_fee = world.random.within(1, 200).into();
     params.min_base_fee = world.random.below(params.max_base_fee + 1);
     params.target_gas = world.random.pick(&[1, 50_000_000, 400_000_000]);
-    params.change_denominator = world.random.within(1, 100).into();
+    params.change_denominator = world.random.within(2, 100).into();
     let message = price::MsgUpdateParams {
         authority: governance(),
         params: Some(params),
