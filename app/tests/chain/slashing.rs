@@ -152,6 +152,14 @@ fn who_votes_twice_is_slashed_once_and_never_returns() {
     chain.pass_time(10_000_000);
     let refused = chain.deliver("second", &unjail("second"));
     assert_eq!(refused.failure(), ("slashing", 9), "{refused:?}");
+    let request = QueryValidatorSlashesRequest {
+        validator_address: address("second").operator(),
+        ..Default::default()
+    };
+    let path = "/cosmos.distribution.v1beta1.Query/ValidatorSlashes";
+    let response: QueryValidatorSlashesResponse = chain.query(path, &request).unwrap();
+    let fractions: Vec<_> = response.slashes.iter().map(|s| s.fraction.as_str()).collect();
+    assert_eq!(fractions, ["100000000000000000"]);
     // The key stays taken when all stake has gone.
     chain.skip(1);
     for name in ["alice", "second"] {
@@ -170,14 +178,6 @@ fn who_votes_twice_is_slashed_once_and_never_returns() {
     let mut imported = Chain::from_genesis(chain.chain_id(), &chain.export(), chain.height() + 1, chain.time());
     let refused = imported.deliver("bob", &again);
     assert_eq!(refused.failure(), ("staking", 5), "{refused:?}");
-    let request = QueryValidatorSlashesRequest {
-        validator_address: address("second").operator(),
-        ..Default::default()
-    };
-    let path = "/cosmos.distribution.v1beta1.Query/ValidatorSlashes";
-    let response: QueryValidatorSlashesResponse = chain.query(path, &request).unwrap();
-    let fractions: Vec<_> = response.slashes.iter().map(|s| s.fraction.as_str()).collect();
-    assert_eq!(fractions, ["100000000000000000"]);
 }
 
 #[test]
