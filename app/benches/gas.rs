@@ -2,7 +2,8 @@
 //!
 //! Measures what the gas schedule (`modules/src/gas.rs`) charges for on the real store with many keys, and whole transactions
 //! of each kind in blocks of the real state machine. Every row says nanoseconds, the gas that is charged for them, and
-//! nanoseconds per gas. Time is that of the computing thread, so that a busy machine disturbs little. The state lies in memory (`/dev/shm`), so that the disk's flush, one per block, is left out.
+//! nanoseconds per gas. Time is what all threads have computed, so that a busy machine disturbs little. The state lies in memory
+//! (`/dev/shm`), so that the disk's flush, one per block, is left out.
 
 use std::{hint::black_box, time::Duration};
 

@@ -570,14 +570,15 @@ fn burned(response: &abci::ResponseFinalizeBlock) -> u64 {
         .sum()
 }
 
-/// How long this thread has computed: unlike a clock, it does not go on while the machine does something else.
+/// How long this process has computed, on all its threads: unlike a clock, it does not go on while the machine does something
+/// else.
 ///
 /// # Panics
 /// The system has no such clock.
 #[must_use]
 pub fn cpu_time() -> Duration {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .expect("a clock of this thread")
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID)
+        .expect("a clock of this process")
         .into()
 }
 
