@@ -234,7 +234,7 @@ impl World {
     }
 
     /// A message and who signs it. What only governance may send becomes a proposal.
-    fn operation(&mut self) -> Operation {
+    pub(crate) fn operation(&mut self) -> Operation {
         let (signer, message) = loop {
             let all: u64 = ACTIONS.iter().map(|action| action.weight).sum();
             let mut ticket = self.random.below(all);

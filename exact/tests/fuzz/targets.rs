@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::fuzz;
+use super::harness::fuzz;
 use trainyard_exact::compress::{CompressedDelta, DeltaWitness, ErrorProof, MergeWitness, Share, compress, merge};
 use trainyard_exact::definition::Primitive;
 use trainyard_exact::kernels::{Isa, Kernel, Pool};

@@ -163,12 +163,16 @@ pub struct Genesis {
 /// Writes the checkpoints.
 ///
 /// # Errors
-/// Out of gas.
+/// An epoch that no chain reaches.
 pub fn init(state: &mut State<'_>, genesis: &Genesis) -> Result<(), Error> {
     let mut epochs = 0;
     for checkpoint in &genesis.checkpoints {
-        CHECKPOINTS.set(state, &checkpoint.epoch, checkpoint)?;
-        epochs = epochs.max(checkpoint.epoch + 1);
+        let epoch = checkpoint.epoch;
+        let next = epoch.checked_add(1).ok_or_else(|| {
+            SdkError::InvalidRequest(format!("pouw genesis has a checkpoint of epoch {epoch}, expected less"))
+        })?;
+        CHECKPOINTS.set(state, &epoch, checkpoint)?;
+        epochs = epochs.max(next);
     }
     EPOCHS.set(state, &epochs)
 }
