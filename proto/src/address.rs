@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use bech32::{Bech32, Hrp};
+use bech32::{Bech32, Hrp, primitives::decode::CheckedHrpstring};
 use ripemd::Ripemd160;
 use sha2::{Digest, Sha256};
 
@@ -79,10 +79,14 @@ impl Address {
     /// What is wrong with the text.
     pub fn parse(text: &str, prefix: &'static str) -> Result<Self, AddressError> {
         let shown = || text.chars().take(100).collect::<String>();
-        let (hrp, bytes) = bech32::decode(text).map_err(|e| AddressError::Bech32 {
-            text: shown(),
-            reason: e.to_string(),
-        })?;
+        let wrong = |reason: String| AddressError::Bech32 { text: shown(), reason };
+        // Only the original checksum is in use on Cosmos chains: bech32m texts, those in capitals and those with a letter of
+        // padding would be second names of one account.
+        let checked = CheckedHrpstring::new::<Bech32>(text).map_err(|e| wrong(e.to_string()))?;
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(wrong("it has capital letters".into()));
+        }
+        let hrp = checked.hrp();
         if hrp.as_str() != prefix {
             return Err(AddressError::Prefix {
                 text: shown(),
@@ -90,19 +94,17 @@ impl Address {
                 expected: prefix,
             });
         }
-        // Only the original checksum is in use on Cosmos chains; bech32m texts would be second names of one account.
-        if text != Self::encode_bytes(&bytes, prefix) {
-            return Err(AddressError::Bech32 {
-                text: shown(),
-                reason: "checksum or case is not canonical".into(),
-            });
+        let bytes = checked.byte_iter();
+        let found = bytes.len();
+        let mut address = [0; 20];
+        if found != address.len() {
+            return Err(AddressError::Length { text: shown(), found });
         }
-        <[u8; 20]>::try_from(bytes.as_slice())
-            .map(Self)
-            .map_err(|_| AddressError::Length {
-                text: shown(),
-                found: bytes.len(),
-            })
+        if checked.data_part_ascii_no_checksum().len() != address.len() * 8 / 5 {
+            return Err(wrong("it has more letters than 20 bytes need".into()));
+        }
+        address.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);
+        Ok(Self(address))
     }
 
     /// Parses a validator operator address.
@@ -133,7 +135,9 @@ impl Address {
         Self::encode_bytes(&self.0, CONSENSUS_PREFIX)
     }
 
-    fn encode_bytes(bytes: &[u8], prefix: &str) -> String {
+    /// Bytes of an address as bech32 with a prefix, this chain's or another's; empty where the prefix is none.
+    #[must_use]
+    pub fn encode_bytes(bytes: &[u8], prefix: &str) -> String {
         Hrp::parse(prefix)
             .ok()
             .and_then(|hrp| bech32::encode::<Bech32>(hrp, bytes).ok())
@@ -143,7 +147,9 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&Self::encode_bytes(&self.0, ACCOUNT_PREFIX))
+        // Events name many addresses: the prefix is not looked at each time.
+        const PREFIX: Hrp = Hrp::parse_unchecked(ACCOUNT_PREFIX);
+        bech32::encode_lower_to_fmt::<Bech32, _>(f, PREFIX, &self.0).map_err(|_| fmt::Error)
     }
 }
 
@@ -163,6 +169,8 @@ impl FromStr for Address {
 
 #[cfg(test)]
 mod tests {
+    use bech32::{ByteIterExt as _, Fe32, Fe32IterExt as _};
+
     use super::*;
 
     #[test]
@@ -185,6 +193,19 @@ mod tests {
         flipped.push(last);
         assert!(matches!(flipped.parse::<Address>(), Err(AddressError::Bech32 { .. })));
         assert!(a.to_string().to_uppercase().parse::<Address>().is_err());
+        let modified = bech32::encode::<bech32::Bech32m>(Hrp::parse(ACCOUNT_PREFIX).unwrap(), &a.0).unwrap();
+        assert!(matches!(modified.parse::<Address>(), Err(AddressError::Bech32 { .. })));
+        // 33 letters hold 20 bytes and five bits of nothing.
+        let letters = a.0.iter().copied().bytes_to_fes().chain([Fe32::Q]);
+        let padded: String = letters
+            .with_checksum::<Bech32>(&Hrp::parse(ACCOUNT_PREFIX).unwrap())
+            .chars()
+            .collect();
+        assert!(CheckedHrpstring::new::<Bech32>(&padded).is_ok());
+        assert!(
+            matches!(padded.parse::<Address>(), Err(AddressError::Bech32 { .. })),
+            "{padded}"
+        );
         let short = Address::encode_bytes(&[1; 19], ACCOUNT_PREFIX);
         assert_eq!(
             short.parse::<Address>(),

@@ -93,17 +93,16 @@ pub(super) fn tx_result(result: TxResult) -> abci::ExecTxResult {
     }
 }
 
-pub(super) fn check_response(result: TxResult) -> abci::ResponseCheckTx {
-    let (code, codespace, log) = failure(&result);
+/// Without events: CometBFT passes them on to nobody, and nothing has happened yet.
+pub(super) fn check_response(result: &TxResult) -> abci::ResponseCheckTx {
+    let (code, codespace, log) = failure(result);
     abci::ResponseCheckTx {
         code,
-        data: Vec::new().into(),
         log,
-        info: String::new(),
         gas_wanted: signed(result.gas_wanted),
         gas_used: signed(result.gas_used),
-        events: result.events.into_iter().map(event).collect(),
         codespace,
+        ..abci::ResponseCheckTx::default()
     }
 }
 

@@ -28,8 +28,8 @@ use trainyard_modules::{
     fees,
     gas::Gas,
     machine::{
-        self, Genesis, Mode,
-        ante::{self, Tx},
+        self, Decoded, Genesis, Mode,
+        ante::{self, gas_limit},
     },
     pouw,
     staking::Power,
@@ -39,7 +39,7 @@ use trainyard_modules::{
 
 pub use self::snapshots::SnapshotConfig;
 use self::{
-    reads::{Committed, Reads},
+    reads::{Committed, Reads, Remembered, Values},
     snapshots::Snapshots,
     verifier::Remembering,
 };
@@ -119,9 +119,11 @@ struct Executed {
     powers: Vec<Power>,
 }
 
-/// The state that waiting transactions are checked on: the last committed one and what those before them changed.
+/// The state that waiting transactions are checked on: the last committed one, what was read of it, and what those before
+/// them changed.
 #[derive(Default)]
 struct CheckState {
+    read: Values,
     changes: Changes,
 }
 
@@ -289,13 +291,16 @@ impl Application {
         let mut check = lock(&self.check);
         let result = self.on_base(|base, last| {
             let next = next_block(last);
-            let changes = std::mem::take(&mut check.changes);
-            let mut state = State::resume(base, changes, Gas::unlimited());
+            let CheckState { read, changes } = std::mem::take(&mut *check);
+            let base = Remembered::new(base, read);
+            let mut state = State::resume(&base, changes, Gas::unlimited());
             let result = machine::run_tx(&mut state, &next, &request.tx, mode, &self.verifier);
-            check.changes = state.into_changes();
+            let changes = state.into_changes();
+            let read = base.into_values();
+            *check = CheckState { read, changes };
             result
         })?;
-        Ok(convert::check_response(result))
+        Ok(convert::check_response(&result))
     }
 
     /// `PrepareProposal`: the header of useful work first, then transactions in order while bytes and gas fit.
@@ -348,13 +353,14 @@ impl Application {
         let height = convert::unsigned(request.height);
         let executed = if let Some(last) = self.last_block() {
             let base = Committed(self.store.snapshot());
-            let known = self.look_ahead(&base, &last, &request.txs)?;
+            let (txs, known) = self.look_ahead(&base, &last, &request.txs)?;
             let reads = Reads::new(&base, known)?;
-            let executed = self.execute(&reads, &last, &request)?;
+            let executed = self.execute(&reads, &last, &request, &txs)?;
             (executed, reads.into_known())
         } else {
+            let txs: Vec<Decoded> = request.txs.iter().map(|tx| Decoded::new(tx)).collect();
             (
-                self.on_base(|base, last| self.execute(base, last, &request))?,
+                self.on_base(|base, last| self.execute(base, last, &request, &txs))?,
                 Known::new(),
             )
         };
@@ -394,12 +400,13 @@ impl Application {
         })
     }
 
-    /// Executes a block on the state before it.
+    /// Executes a block, whose transactions are `txs`, on the state before it.
     fn execute(
         &self,
         base: &dyn Reader,
         last: &Block,
         request: &abci::RequestFinalizeBlock,
+        txs: &[Decoded],
     ) -> Result<Executed, Error> {
         let block = Block {
             chain_id: last.chain_id.clone(),
@@ -417,12 +424,12 @@ impl Application {
         machine::begin_block(&mut state, &block, &commit, self.config.binary, &mut events)?;
         let mut gas: u64 = 0;
         let mut results = Vec::with_capacity(request.txs.len());
-        for (index, tx) in request.txs.iter().enumerate() {
-            if index == 0 && pouw::is_header(tx) {
+        for (index, tx) in txs.iter().enumerate() {
+            if index == 0 && pouw::is_header(&request.txs[0]) {
                 results.push(convert::header_result());
                 continue;
             }
-            let result = machine::run_tx(&mut state, &block, tx, Mode::Deliver, &self.verifier)?;
+            let result = machine::run_decoded(&mut state, &block, tx, Mode::Deliver, &self.verifier)?;
             if result.paid {
                 gas = gas.saturating_add(result.gas_wanted);
             }
@@ -438,20 +445,27 @@ impl Application {
         })
     }
 
-    /// Verifies the signatures of a block in parallel, for the verifier to remember, and returns what was read for it.
-    fn look_ahead(&self, base: &Committed, last: &Block, txs: &[bytes::Bytes]) -> Result<Known, Error> {
-        let parts: Result<Vec<Known>, Error> = txs
+    /// Decodes the transactions of a block and verifies their signatures in parallel, for the verifier to remember; returns
+    /// them, and what was read for it.
+    fn look_ahead(&self, base: &Committed, last: &Block, txs: &[bytes::Bytes]) -> Result<(Vec<Decoded>, Known), Error> {
+        let parts: Result<Vec<_>, Error> = txs
             .par_chunks(LOOK_AHEAD)
             .map(|txs| {
                 let reads = Reads::new(base, Known::new())?;
-                for tx in txs {
+                let txs: Vec<Decoded> = txs.iter().map(|tx| Decoded::new(tx)).collect();
+                for tx in txs.iter().filter_map(Decoded::tx) {
                     let mut state = State::new(&reads, Gas::unlimited());
                     ante::look_ahead(&mut state, &last.chain_id, tx, &self.verifier)?;
                 }
-                Ok(reads.into_known())
+                Ok((txs, reads.into_known()))
             })
             .collect();
-        Ok(parts?.into_iter().flatten().collect())
+        let (mut decoded, mut known) = (Vec::with_capacity(txs.len()), Known::new());
+        for (txs, part) in parts? {
+            decoded.extend(txs);
+            known.extend(part);
+        }
+        Ok((decoded, known))
     }
 
     /// `Commit`: writes what `FinalizeBlock` computed, in one atomic write.
@@ -571,9 +585,4 @@ fn next_block(last: &Block) -> Block {
 /// Bytes that a transaction takes in a block: itself, its field's tag and its length.
 fn framed(tx: &[u8]) -> u64 {
     (tx.len() + 1 + prost::length_delimiter_len(tx.len())) as u64
-}
-
-/// The gas a transaction asks for; none where it does not decode, for it will not run.
-fn gas_limit(tx: &[u8]) -> u64 {
-    Tx::decode(tx).map_or(0, |tx| tx.gas_limit())
 }

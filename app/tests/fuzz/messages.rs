@@ -64,7 +64,7 @@ fn transactions_decode_and_run() {
         let Ok(tx) = Tx::decode(bytes) else {
             return false;
         };
-        assert!(!tx.messages.is_empty() && tx.signers.len() <= 1 + tx.messages.len());
+        assert!(!tx.messages().is_empty() && tx.signers.len() <= 1 + tx.messages().len());
         true
     });
 }

@@ -12,6 +12,8 @@ mod genesis;
 mod msgs;
 mod queries;
 
+use std::sync::LazyLock;
+
 pub use genesis::{Balance, Genesis, export, init};
 pub use queries::{query_all_balances, query_balance, query_supply_of, query_total_supply};
 use trainyard_proto::{address::Address, coin::DENOM};
@@ -138,7 +140,10 @@ pub fn burn(ctx: &mut Ctx<'_, '_>, from: Address, amount: u64) -> Result<(), Err
 /// Whether an address is a module's account.
 #[must_use]
 pub fn is_module(address: &Address) -> bool {
-    MODULE_ACCOUNTS.iter().any(|name| Address::of_module(name) == *address)
+    // Hashed once: every transfer asks.
+    static ADDRESSES: LazyLock<Vec<Address>> =
+        LazyLock::new(|| MODULE_ACCOUNTS.iter().map(|name| Address::of_module(name)).collect());
+    ADDRESSES.contains(address)
 }
 
 /// The sum of all balances is the supply.

@@ -37,8 +37,8 @@ const MAX_MEMO: usize = 256;
 
 /// A decoded transaction whose stateless checks have passed.
 pub struct Tx {
-    /// Messages.
-    pub messages: Vec<Any>,
+    /// Who signs each message.
+    pub(super) senders: Vec<Address>,
     /// Who must sign, each once, in the order of their first message; then who pays the fee, if no message is theirs.
     pub signers: Vec<Address>,
     /// Who pays the fee.
@@ -94,9 +94,10 @@ impl Tx {
             let log = format!("tx has {count} messages, expected 1 to {MAX_MESSAGES}");
             return Err(SdkError::InvalidRequest(log).into());
         }
-        let mut signers = Vec::new();
+        let (mut senders, mut signers) = (Vec::with_capacity(count), Vec::with_capacity(1));
         for message in &body.messages {
             let signer = (router::find(&message.type_url)?.check)(&message.value)?;
+            senders.push(signer);
             if !signers.contains(&signer) {
                 signers.push(signer);
             }
@@ -123,7 +124,7 @@ impl Tx {
         };
         coin::parse_utrain_list(&fee.amount)?;
         Ok(Self {
-            messages: body.messages.clone(),
+            senders,
             signers,
             payer,
             granter,
@@ -134,11 +135,25 @@ impl Tx {
         })
     }
 
+    /// Messages.
+    #[must_use]
+    pub fn messages(&self) -> &[Any] {
+        &self.body.messages
+    }
+
     /// Gas limit.
     #[must_use]
     pub fn gas_limit(&self) -> u64 {
         self.fee.gas_limit
     }
+}
+
+/// The gas that a transaction asks for, for those who fill a block; none where no fee can be read. Nothing else is checked.
+#[must_use]
+pub fn gas_limit(bytes: &[u8]) -> u64 {
+    let raw = TxRaw::decode(bytes).unwrap_or_default();
+    let auth = AuthInfo::decode(raw.auth_info_bytes.as_slice()).unwrap_or_default();
+    auth.fee.map_or(0, |fee| fee.gas_limit)
 }
 
 /// Verifies signatures; the application remembers verdicts between `CheckTx` and `FinalizeBlock`.
@@ -208,8 +223,7 @@ pub fn ante(ctx: &mut Ctx<'_, '_>, tx: &Tx, bytes: usize, mode: Mode, verifier: 
 ///
 /// # Errors
 /// The store failed.
-pub fn look_ahead(state: &mut State<'_>, chain_id: &str, bytes: &[u8], verifier: &dyn Verifier) -> Result<(), Error> {
-    let Ok(tx) = Tx::decode(bytes) else { return Ok(()) };
+pub fn look_ahead(state: &mut State<'_>, chain_id: &str, tx: &Tx, verifier: &dyn Verifier) -> Result<(), Error> {
     for ((signer, info), signature) in tx.signers.iter().zip(&tx.auth.signer_infos).zip(&tx.raw.signatures) {
         let Some(account) = ACCOUNTS.get(state, signer)? else {
             continue;
@@ -219,7 +233,7 @@ pub fn look_ahead(state: &mut State<'_>, chain_id: &str, bytes: &[u8], verifier:
             continue;
         };
         let signed = Signed {
-            tx: &tx,
+            tx,
             chain_id,
             account_number: account.account_number,
             sequence: info.sequence,
@@ -244,7 +258,7 @@ fn take_fee(ctx: &mut Ctx<'_, '_>, tx: &Tx, fee: u64, mode: Mode) -> Result<(), 
         fee
     };
     if let Some(granter) = tx.granter {
-        feegrant::spend(ctx, granter, tx.payer, fee, &tx.messages)?;
+        feegrant::spend(ctx, granter, tx.payer, fee, tx.messages())?;
     }
     transfer(ctx, from, Address::of_module(bank::FEE_COLLECTOR), fee)?;
     ctx.emit(

@@ -185,7 +185,7 @@ fn gentx(state: &mut State<'_>, block: &Block, text: &str, events: &mut Vec<Even
         .map_err(|e| SdkError::TxDecode(format!("not base64: {e}")))?;
     let tx = Tx::decode(&bytes)?;
     let expected = any::type_url::<MsgCreateValidator>();
-    if tx.messages.len() != 1 || tx.messages[0].type_url != expected {
+    if tx.messages().len() != 1 || tx.messages()[0].type_url != expected {
         return Err(SdkError::InvalidRequest(format!("expected one message of type {expected}")).into());
     }
     let result = run_tx(state, block, &bytes, Mode::Deliver, &Direct)?;

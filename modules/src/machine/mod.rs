@@ -25,7 +25,7 @@ pub use block::{begin_block, end_block};
 pub use genesis::{Genesis, export, init_genesis};
 pub use queries::{query, query_paths};
 pub use router::message_urls;
-pub use run::{Mode, TxResult, run_tx};
+pub use run::{Decoded, Mode, TxResult, run_decoded, run_tx};
 
 use crate::{authz, bank, distribution, error::Error, feegrant, gov, job, registry, slashing, staking, state::State};
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     context::{Block, Ctx, Event},
-    error::Error,
+    error::{Error, SdkError},
     gas::Gas,
     pouw,
     state::State,
@@ -53,8 +53,35 @@ pub struct TxResult {
     pub events: Vec<Event>,
 }
 
-/// Runs a transaction on `state`, which afterwards holds what remains of it: nothing when the ante failed, fee and sequence
-/// when a message failed, everything when all succeeded.
+/// A transaction as it came, decoded once: what is wrong with it is said when it is run.
+pub struct Decoded {
+    tx: Result<Tx, Error>,
+    /// Its length.
+    bytes: usize,
+}
+
+impl Decoded {
+    /// Decodes a transaction and checks all that needs no state.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let tx = if pouw::is_header(bytes) {
+            let log = "a header of useful work is the proposer's to put in front of its block";
+            Err(SdkError::UnknownRequest(log.into()).into())
+        } else {
+            Tx::decode(bytes)
+        };
+        let bytes = bytes.len();
+        Self { tx, bytes }
+    }
+
+    /// The transaction, where it can be run.
+    #[must_use]
+    pub fn tx(&self) -> Option<&Tx> {
+        self.tx.as_ref().ok()
+    }
+}
+
+/// Runs a transaction on `state`, as [`run_decoded`].
 ///
 /// # Errors
 /// Only fatal ones: the node must stop. What is wrong with the transaction is in the result.
@@ -65,8 +92,23 @@ pub fn run_tx(
     mode: Mode,
     verifier: &dyn Verifier,
 ) -> Result<TxResult, Error> {
+    run_decoded(state, block, &Decoded::new(bytes), mode, verifier)
+}
+
+/// Runs a transaction on `state`, which afterwards holds what remains of it: nothing when the ante failed, fee and sequence
+/// when a message failed, everything when all succeeded.
+///
+/// # Errors
+/// Only fatal ones: the node must stop. What is wrong with the transaction is in the result.
+pub fn run_decoded(
+    state: &mut State<'_>,
+    block: &Block,
+    decoded: &Decoded,
+    mode: Mode,
+    verifier: &dyn Verifier,
+) -> Result<TxResult, Error> {
     let mut result = TxResult::default();
-    if let Err(error) = run(state, block, bytes, mode, verifier, &mut result) {
+    if let Err(error) = run(state, block, decoded, mode, verifier, &mut result) {
         if error.is_fatal() {
             return Err(error);
         }
@@ -83,16 +125,12 @@ pub fn run_tx(
 fn run(
     state: &mut State<'_>,
     block: &Block,
-    bytes: &[u8],
+    decoded: &Decoded,
     mode: Mode,
     verifier: &dyn Verifier,
     result: &mut TxResult,
 ) -> Result<(), Error> {
-    if pouw::is_header(bytes) {
-        let log = "a header of useful work is the proposer's to put in front of its block";
-        return Err(crate::error::SdkError::UnknownRequest(log.into()).into());
-    }
-    let tx = Tx::decode(bytes)?;
+    let tx = decoded.tx.as_ref().map_err(Clone::clone)?;
     result.gas_wanted = tx.gas_limit();
     let limit = if mode == Mode::Simulate {
         MAX_GAS
@@ -107,7 +145,7 @@ fn run(
             block,
             events: &mut events,
         };
-        let outcome = ante(&mut ctx, &tx, bytes.len(), mode, verifier);
+        let outcome = ante(&mut ctx, tx, decoded.bytes, mode, verifier);
         result.gas_used = over.gas.used();
         outcome?;
         let gas = over.gas;
@@ -121,7 +159,7 @@ fn run(
     }
     let (changes, responses) = {
         let mut over = State::new(state, gas);
-        let outcome = run_messages(&mut over, block, &tx.messages, &mut events);
+        let outcome = run_messages(&mut over, block, tx, &mut events);
         result.gas_used = over.gas.used();
         let responses = outcome?;
         (over.into_changes(), responses)
@@ -136,16 +174,10 @@ fn run(
     Ok(())
 }
 
-fn run_messages(
-    state: &mut State<'_>,
-    block: &Block,
-    messages: &[Any],
-    events: &mut Vec<Event>,
-) -> Result<Vec<Any>, Error> {
+fn run_messages(state: &mut State<'_>, block: &Block, tx: &Tx, events: &mut Vec<Event>) -> Result<Vec<Any>, Error> {
     let mut responses = Vec::new();
-    for (index, message) in messages.iter().enumerate() {
+    for (index, (message, sender)) in tx.messages().iter().zip(&tx.senders).enumerate() {
         let route = router::find(&message.type_url)?;
-        let sender = (route.check)(&message.value)?;
         let mut own = vec![
             Event::new("message")
                 .with("action", &message.type_url)
