@@ -46,8 +46,8 @@ impl<R: Read> Requests<R> {
         }
     }
 
-    /// The next request, if all of it has been read.
-    pub(super) fn buffered(&mut self) -> Result<Option<request::Value>, CodecError> {
+    /// The next request and its length, if all of it has been read.
+    pub(super) fn buffered(&mut self) -> Result<Option<(usize, request::Value)>, CodecError> {
         let Some((prefix, length)) = length(&self.buffer)? else {
             return Ok(None);
         };
@@ -56,7 +56,7 @@ impl<R: Read> Requests<R> {
         }
         let body: Bytes = self.buffer.split_to(prefix + length).freeze().slice(prefix..);
         let request = Request::decode(body).map_err(|error| CodecError::Garbage { length, error })?;
-        Ok(Some(request.value.ok_or(CodecError::NoCall { length })?))
+        Ok(Some((length, request.value.ok_or(CodecError::NoCall { length })?)))
     }
 
     /// Waits for more input; `false` at its end. Memory grows with what arrives, not with what is announced.
@@ -127,7 +127,7 @@ mod tests {
         let mut requests = Requests::new(Pieces(pieces));
         let mut read = Vec::new();
         loop {
-            while let Some(request) = requests.buffered()? {
+            while let Some((_, request)) = requests.buffered()? {
                 read.push(request);
             }
             if !requests.fill()? {

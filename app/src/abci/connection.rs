@@ -8,7 +8,11 @@ use std::time::Instant;
 use tendermint_proto::v0_38::abci::{ResponseException, request, response};
 
 use super::application::{Application, FatalError, dispatch, name};
-use super::codec::{self, CodecError, Requests};
+use super::codec::{self, CodecError};
+use super::queue::Queue;
+
+/// Bytes of replies that are sent together.
+const REPLIES: usize = 16 << 10;
 
 /// Why a connection ended before its input did.
 #[derive(Debug, thiserror::Error)]
@@ -21,11 +25,16 @@ pub(super) enum Broken {
     Application { call: &'static str, reason: FatalError },
 }
 
-/// Answers requests until the input ends. Replies are sent when no whole request is left to answer, and at a Flush.
-pub(super) fn serve<A: Application>(app: &A, input: impl Read, output: impl Write) -> Result<(), Broken> {
-    let mut requests = Requests::new(input);
-    let mut replies = BufWriter::new(output);
-    let result = answer_all(app, &mut requests, &mut replies);
+/// Answers requests until the input ends. Replies are sent when none is left to answer, or when many have come together: who
+/// sends a Flush waits for the replies before it as well.
+pub(super) fn serve<A: Application>(
+    app: &A,
+    input: impl Read + Send + 'static,
+    output: impl Write,
+) -> Result<(), Broken> {
+    let requests = Queue::read(input);
+    let mut replies = BufWriter::with_capacity(REPLIES, output);
+    let result = answer_all(app, &requests, &mut replies);
     if let Err(broken) = &result {
         // Whoever is still there should read why. A failure to tell them does not matter any more.
         let exception = response::Value::Exception(ResponseException {
@@ -36,23 +45,19 @@ pub(super) fn serve<A: Application>(app: &A, input: impl Read, output: impl Writ
     result
 }
 
-fn answer_all<A: Application>(
-    app: &A,
-    requests: &mut Requests<impl Read>,
-    replies: &mut impl Write,
-) -> Result<(), Broken> {
+fn answer_all<A: Application>(app: &A, requests: &Queue, replies: &mut impl Write) -> Result<(), Broken> {
     loop {
-        while let Some(request) = requests.buffered()? {
-            let flush = matches!(request, request::Value::Flush(_));
-            codec::write(replies, answer(app, request)?).map_err(CodecError::from)?;
-            if flush {
-                replies.flush().map_err(CodecError::from)?;
-            }
-        }
-        replies.flush().map_err(CodecError::from)?;
-        if !requests.fill()? {
+        let next = if let Some(next) = requests.try_next() {
+            next
+        } else {
+            replies.flush().map_err(CodecError::from)?;
+            requests.next()
+        };
+        let Some(request) = next? else {
+            replies.flush().map_err(CodecError::from)?;
             return Ok(());
-        }
+        };
+        codec::write(replies, answer(app, request)?).map_err(CodecError::from)?;
     }
 }
 

@@ -5,11 +5,13 @@
 //! server.rs       the socket: listening, one thread per connection, stopping
 //! connection.rs   one connection: requests in, replies out
 //! codec.rs        messages behind their length
+//! queue.rs        requests between who reads them and who answers
 //! ```
 
 mod application;
 mod codec;
 mod connection;
+mod queue;
 mod server;
 #[cfg(test)]
 mod tests;
