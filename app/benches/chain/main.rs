@@ -3,10 +3,14 @@
 //! | file | measures |
 //! |---|---|
 //! | `state.rs` | in this process: a transfer through `CheckTx`, `FinalizeBlock` and `Commit`, over states of several sizes |
-//! | `network.rs` | transfers on real CometBFT, with one validator and with four, beside CometBFT's own kvstore |
+//! | `network.rs` | transfers on real CometBFT, with one validator and with four, beside the peers |
+//! | `peers.rs` | CometBFT with its own kvstore, and the Cosmos SDK's `simd` |
+//! | `loader.rs` | sends transactions and waits until they are committed |
 //! | `report.rs` | the table, and the rows for `--json` |
 
+mod loader;
 mod network;
+mod peers;
 mod report;
 mod state;
 
