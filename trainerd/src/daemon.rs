@@ -143,7 +143,8 @@ impl Jobs {
             let spec = job.spec.clone().unwrap_or_default();
             let full = job.workers.len() as u64 >= u64::from(spec.requirements.unwrap_or_default().max_workers);
             let given_up = self.failed.get(&job.id).is_some_and(|n| *n >= ATTEMPTS);
-            if mine || (room && !full && !given_up && job.client != me) {
+            let due = is_due(&job, self.node.chain.latest());
+            if mine || (room && !full && !due && !given_up && job.client != me) {
                 self.start(&job)?;
             }
         }
@@ -193,6 +194,11 @@ impl Jobs {
     }
 }
 
+/// Whether a job's deadline has come and the chain, `height` blocks long, has not handled it yet: then it takes no messages.
+fn is_due(job: &Job, height: u64) -> bool {
+    job.deadline > 0 && height >= job.deadline
+}
+
 enum Part {
     Worker(Worker),
     Evaluator(Evaluator),
@@ -204,6 +210,9 @@ async fn follow(mut part: Part, mut chain: Chain, id: u64) -> bool {
     loop {
         let looked = async {
             let job = chain.job(id).await?;
+            if is_due(&job, chain.latest()) {
+                return Ok((Next::Wait("the chain to come to the job's deadline"), job.state()));
+            }
             let next = match &mut part {
                 Part::Worker(worker) => worker.advance(&job).await,
                 Part::Evaluator(evaluator) => evaluator.advance(&job).await,

@@ -126,12 +126,11 @@ impl Builder {
         }
         let holders = validators.iter().map(|(name, stake)| (name, stake + VALIDATOR_CASH));
         let holders = holders.chain(self.funded.iter().map(|(name, utrain)| (name, *utrain)));
-        genesis.bank.balances = holders
-            .map(|(name, amount)| Balance {
-                address: address(name).to_string(),
-                amount,
-            })
-            .collect();
+        let balances = holders.map(|(name, amount)| Balance {
+            address: address(name).to_string(),
+            amount,
+        });
+        genesis.bank.balances.splice(0..0, balances);
         for (number, (name, stake)) in (0..).zip(&validators) {
             let message = any::pack(&create_validator(name, *stake));
             let gentx = Craft::new(name, vec![message], &self.chain_id, number, 0).sign();

@@ -493,35 +493,3 @@ fn grants_are_kept_for_their_recipients_only() {
         assert!(error.code == 38 && error.log.contains("not found"), "{error:?}");
     }
 }
-
-#[test]
-fn many_jobs_may_end_in_one_block() {
-    let mut chain = builder().restart_every(0).build();
-    chain = register_everybody(chain);
-    let mut jobs = Vec::new();
-    let message = any::pack(&post_msg(CLIENT, &spec(), TRAIN));
-    let craft = chain.craft(CLIENT, vec![message]).gas(400_000);
-    let txs: Vec<_> = (0..250)
-        .map(|number| craft.clone().sequence_offset(number).sign())
-        .collect();
-    for outcome in chain.block(txs) {
-        assert!(outcome.is_ok(), "{outcome:?}");
-        jobs.push(
-            outcome
-                .attribute("job_posted", "job_id")
-                .unwrap()
-                .parse::<u64>()
-                .unwrap(),
-        );
-    }
-    chain.skip_to(chain.job(1).deadline);
-    let open = |chain: &Chain| {
-        jobs.iter()
-            .filter(|id| chain.job(**id).state() == JobState::Open)
-            .count()
-    };
-    assert_eq!(open(&chain), 50, "200 deadlines fit in a block");
-    chain.skip(1);
-    assert_eq!(open(&chain), 0);
-    assert_eq!(worth(&chain, CLIENT), CASH - 250 * TRAIN / 100);
-}

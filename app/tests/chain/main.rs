@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `support.rs` | a yard with a client, workers and evaluators; the messages of a job's life |
 //! | `job_life.rs` | how jobs end, and who is paid what |
+//! | `job_deadlines.rs` | many deadlines at once, and what comes after one |
 //! | `job_matching.rs` | who fits a job, by its capability record |
 //! | `job_lineage.rs` | jobs that start from others or repeat them |
 //! | `job_lists.rs` | lists of jobs, page by page |
@@ -37,6 +38,7 @@ mod garbage;
 mod golden;
 mod gov;
 mod grants;
+mod job_deadlines;
 mod job_evaluators;
 mod job_life;
 mod job_lineage;

@@ -50,15 +50,15 @@ fn row<M: trainyard_proto::prost::Message + trainyard_proto::prost::Name>(
 }
 
 /// A job in each state that a message could need, and what its parties would send.
-struct Jobs {
-    open: u64,
-    keys: u64,
-    training: u64,
-    evaluating: u64,
-    settled: u64,
+pub(crate) struct Jobs {
+    pub(crate) open: u64,
+    pub(crate) keys: u64,
+    pub(crate) training: u64,
+    pub(crate) evaluating: u64,
+    pub(crate) settled: u64,
 }
 
-fn jobs(chain: &mut Chain) -> Jobs {
+pub(crate) fn jobs(chain: &mut Chain) -> Jobs {
     let open = post(chain, &calm(plain()), BUDGET);
     chain.ok("w1", &join("w1", open));
     let keys = started(chain, &calm(spec()));

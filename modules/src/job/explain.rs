@@ -7,8 +7,8 @@ use trainyard_proto::{
 };
 
 use super::{
-    PARAMS, TARGET_SAMPLES, competes, evaluators, explain_contest, job, matching, money, phase_name, portion, pots,
-    spec, spec::tolerance_ppm, state_name,
+    PARAMS, TARGET_SAMPLES, competes, evaluators, explain_contest, job, lifecycle::MAX_DUE, matching, money,
+    phase_name, portion, pots, spec, spec::tolerance_ppm, state_name,
 };
 use crate::{context::Block, error::Error, state::State};
 
@@ -24,15 +24,15 @@ pub fn query_explain(
     let (job, spec) = (job(state, request.job_id)?, spec(state, request.job_id)?);
     let params = PARAMS.get(state)?;
     let lines = if request.account.is_empty() {
-        explain_job(&job, &spec, &params)?
+        explain_job(block.height, &job, &spec, &params)?
     } else {
         let account: Address = request.account.parse()?;
-        explain_account(state, block.height, &job, &spec, &params, account)?
+        explain_account(state, block.height.saturating_add(1), &job, &spec, &params, account)?
     };
     Ok(QueryExplainResponse { lines })
 }
 
-fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>, Error> {
+fn explain_job(height: u64, job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>, Error> {
     let requirements = spec.requirements.clone().unwrap_or_default();
     let mut lines = vec![format!(
         "Job {} of {}: {} with a budget of {}, posted at height {}.",
@@ -101,6 +101,11 @@ fn explain_job(job: &Job, spec: &JobSpec, params: &Params) -> Result<Vec<String>
         ),
         _ => format!("It ended at height {}: {}.", job.closed_at, job.reason),
     });
+    if job.deadline > 0 && height >= job.deadline {
+        lines.push(format!(
+            "Its deadline has come, and many others with it: it waits for its turn (at most {MAX_DUE} a block) and takes no messages."
+        ));
+    }
     for payment in &job.payments {
         let (amount, reason) = (show(payment.amount), &payment.reason);
         lines.push(match payment.recipient.as_str() {

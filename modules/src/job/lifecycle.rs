@@ -22,7 +22,10 @@ use crate::{
 };
 
 /// Deadlines handled in one block, at most; what is left over goes in the next.
-const MAX_DUE: usize = 200;
+pub(super) const MAX_DUE: usize = 200;
+/// Gas' worth of work on deadlines in one block: none begins after it. A quarter of what a block's transactions may use. Nobody
+/// pays for this work, and what one deadline takes grows with a job's workers and with all evaluators, of whom some are drawn.
+const MAX_DUE_GAS: u64 = 100_000_000;
 
 /// Sets the job's deadline `blocks` after this one.
 pub(super) fn set_deadline(ctx: &mut Ctx<'_, '_>, job: &mut Job, blocks: u32) -> Result<(), Error> {
@@ -44,7 +47,11 @@ pub(super) fn clear_deadline(ctx: &mut Ctx<'_, '_>, job: &mut Job) -> Result<(),
 /// # Errors
 /// The store failed.
 pub fn end_block(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
+    let began = ctx.state.gas.used();
     for ((_, id), _) in DEADLINES.before(ctx.state, &(ctx.block.height + 1), MAX_DUE)? {
+        if ctx.state.gas.used().saturating_sub(began) > MAX_DUE_GAS {
+            break;
+        }
         let mut job = super::job(ctx.state, id)?;
         expire(ctx, &mut job)?;
         put(ctx.state, &job)?;

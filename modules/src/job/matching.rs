@@ -13,7 +13,7 @@ use trainyard_proto::{
     registry::{Node, Role},
 };
 
-use super::{JobError, PARAMS, money, state_name};
+use super::{JobError, PARAMS, in_time, money, state_name};
 use crate::{
     bank,
     error::Error,
@@ -30,6 +30,7 @@ pub(super) fn check(
     worker: Address,
     capability: &[u8],
 ) -> Result<(), Error> {
+    in_time(job, height)?;
     let node = registry::node_with_role(state, height, &worker, Role::Worker)?;
     if job.workers.iter().any(|w| w.address == node.owner) {
         return Err(JobError::Joined { job: job.id, worker }.into());
@@ -53,7 +54,7 @@ fn places(spec: &JobSpec) -> u32 {
     spec.requirements.as_ref().map_or(0, |r| r.max_workers)
 }
 
-/// All that keeps an account from joining a job at `height`, in sentences.
+/// All that keeps an account from joining a job in the block of `height`, in sentences.
 pub(super) fn obstacles(
     state: &mut State<'_>,
     height: u64,
@@ -67,6 +68,8 @@ pub(super) fn obstacles(
         found.push(format!(
             "it did not join while the job was open, and now the job is {now}"
         ));
+    } else if let Err(late) = in_time(job, height) {
+        found.push(late.log);
     } else if job.workers.len() as u64 >= u64::from(places(spec)) {
         found.push(format!("the job has its {} workers already", places(spec)));
     }

@@ -11,6 +11,8 @@
 //! | `job/commits/{n}`, `job/models/{n}` | leaves of the epoch's checkpoint, taken by `pouw` |
 //! | `job/next_id`, `job/params` | |
 //!
+//! Every message but `PostJob` and `RepostJob` comes at the job's deadline at the latest.
+//!
 //! | message | sender | job's state | file |
 //! |---|---|---|---|
 //! | `PostJob` | anyone | – | `msgs_client.rs` |
@@ -65,7 +67,7 @@ pub use verdict::standing_name;
 
 use crate::{
     bank,
-    context::Event,
+    context::{Ctx, Event},
     error::{Error, coded},
     governed::update_params,
     state::{Item, Map, State},
@@ -159,6 +161,11 @@ pub enum JobError {
     Mismatch { job: u64, evaluator: Address },
     #[error("the signature of {evaluator} over its attestation of job {job} is not valid")]
     Signature { job: u64, evaluator: Address },
+    #[error(
+        "job {job} had its deadline at height {deadline}, it is {now}; it takes no messages before the queue of deadlines, at most {} a block, has come to it",
+        lifecycle::MAX_DUE
+    )]
+    Late { job: u64, deadline: u64, now: u64 },
     #[error("job {job} was posted again as job {new} already")]
     Reposted { job: u64, new: u64 },
     #[error("{recipient} is no {role} of job {job}; a key is granted only to those")]
@@ -193,6 +200,7 @@ coded!(JobError, "job", |error| match error {
     JobError::Recipient { .. } => 18,
     JobError::RevealedTwice { .. } => 19,
     JobError::Reposted { .. } => 20,
+    JobError::Late { .. } => 21,
     JobError::Taken { .. } => 30,
     JobError::NotCommitted { .. } => 31,
 });
@@ -241,14 +249,30 @@ pub fn spec(state: &mut State<'_>, id: u64) -> Result<JobSpec, Error> {
     Ok(SPECS.get(state, &id)?.ok_or(JobError::NoJob(id))?)
 }
 
-/// The job, which must be in `need`.
-fn job_in(state: &mut State<'_>, id: u64, need: JobState) -> Result<Job, Error> {
-    let job = job(state, id)?;
+/// The job, which must be in `need`, with its deadline still to come.
+fn job_in(ctx: &mut Ctx<'_, '_>, id: u64, need: JobState) -> Result<Job, Error> {
+    let job = job(ctx.state, id)?;
     if job.state() != need {
         let (found, need) = (state_name(job.state()), state_name(need));
         return Err(JobError::State { job: id, found, need }.into());
     }
+    in_time(&job, ctx.block.height)?;
     Ok(job)
+}
+
+/// Refuses what comes at `height`, after the job's deadline. Messages of the deadline's own block are in time: it is handled at
+/// that block's end, or, where many jobs are due, in a later one. Without this, whoever makes the queue long would give
+/// himself time that others, who kept to the deadline, did not have.
+fn in_time(job: &Job, height: u64) -> Result<(), Error> {
+    if job.deadline == 0 || height <= job.deadline {
+        return Ok(());
+    }
+    Err(JobError::Late {
+        job: job.id,
+        deadline: job.deadline,
+        now: height,
+    }
+    .into())
 }
 
 /// The round of a job.

@@ -12,7 +12,7 @@ use trainyard_proto::{
 };
 
 use super::{
-    JobError, PARAMS, event, index::put, job, msgs_client::check_client, phase_name, portion, pots, state_name,
+    JobError, PARAMS, event, in_time, index::put, job, msgs_client::check_client, phase_name, portion, pots, state_name,
 };
 use crate::{
     bank::{self, transfer},
@@ -81,6 +81,7 @@ impl Handler for MsgTopUpJob {
             }
             .into());
         }
+        in_time(&job, ctx.block.height)?;
         if job.round_phase() == RoundPhase::Submit {
             return Err(JobError::Phase {
                 job: job.id,

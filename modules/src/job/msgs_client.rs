@@ -10,7 +10,7 @@ use trainyard_proto::{
 };
 
 use super::{
-    GRANTS, JobError, LAST_ID, PARAMS, SPECS, check_spec, event,
+    GRANTS, JobError, LAST_ID, PARAMS, SPECS, check_spec, event, in_time,
     index::put,
     job, job_in,
     lifecycle::{self, set_deadline},
@@ -147,7 +147,7 @@ impl Handler for MsgCancelJob {
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgCancelJobResponse, Error> {
         let found = job(ctx.state, self.job_id)?;
         check_client(&found, self.signer()?)?;
-        let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
+        let mut job = job_in(ctx, self.job_id, JobState::Open)?;
         settle::cancel(ctx, &mut job, "cancelled by its client")?;
         put(ctx.state, &job)?;
         Ok(MsgCancelJobResponse {})
@@ -203,6 +203,7 @@ impl Handler for MsgGrantKeys {
             }
             .into());
         }
+        in_time(&job, ctx.block.height)?;
         if train && job.round_phase() != RoundPhase::Keys {
             let (expected, found) = (phase_name(job.round_phase()), phase_name(RoundPhase::Keys));
             return Err(JobError::Phase {

@@ -39,7 +39,7 @@ impl Handler for MsgCommitEvaluation {
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgCommitEvaluationResponse, Error> {
         let evaluator = self.signer()?;
         position(&job(ctx.state, self.job_id)?, evaluator)?;
-        let mut job = job_in(ctx.state, self.job_id, JobState::Evaluating)?;
+        let mut job = job_in(ctx, self.job_id, JobState::Evaluating)?;
         let at = position(&job, evaluator)?;
         if !job.evaluators[at].commitment.is_empty() {
             return Err(JobError::CommittedTwice { job: job.id, evaluator }.into());
@@ -89,7 +89,7 @@ impl Handler for MsgRevealEvaluation {
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgRevealEvaluationResponse, Error> {
         let evaluator = self.signer()?;
         position(&job(ctx.state, self.job_id)?, evaluator)?;
-        let mut job = job_in(ctx.state, self.job_id, JobState::Revealing)?;
+        let mut job = job_in(ctx, self.job_id, JobState::Revealing)?;
         let at = position(&job, evaluator)?;
         if evaluators::revealed(&job.evaluators[at]) {
             return Err(JobError::RevealedTwice { job: job.id, evaluator }.into());

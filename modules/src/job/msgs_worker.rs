@@ -13,7 +13,7 @@ use trainyard_proto::{
 };
 
 use super::{
-    COMMIT_LOG, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, competes, contest, event,
+    COMMIT_LOG, JobError, LOG_COMMITS, LOG_UNITS, PARAMS, ROUNDS, competes, contest, event, in_time,
     index::put,
     job, job_in, lifecycle, matching, money, phase_name, round, spec,
     spec::{check_32, check_cid},
@@ -48,7 +48,7 @@ impl Handler for MsgJoinJob {
 
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgJoinJobResponse, Error> {
         let worker = self.signer()?;
-        let mut job = job_in(ctx.state, self.job_id, JobState::Open)?;
+        let mut job = job_in(ctx, self.job_id, JobState::Open)?;
         let spec = spec(ctx.state, job.id)?;
         matching::check(ctx.state, ctx.block.height, &job, &spec, worker, &self.capability)?;
         let (variant_index, variant) = variants::entry(&job, &spec, self)?;
@@ -94,6 +94,9 @@ impl Handler for MsgLeaveJob {
         let worker = self.signer()?;
         let mut job = job(ctx.state, self.job_id)?;
         let position = active_position(&job, worker)?;
+        if matches!(job.state(), JobState::Open | JobState::Training) {
+            in_time(&job, ctx.block.height)?;
+        }
         match job.state() {
             JobState::Open => {
                 let left = job.workers.remove(position);
@@ -131,7 +134,7 @@ fn active_position(job: &Job, worker: Address) -> Result<usize, Error> {
 fn working(ctx: &mut Ctx<'_, '_>, id: u64, worker: Address, phase: RoundPhase) -> Result<Job, Error> {
     let found = job(ctx.state, id)?;
     active_position(&found, worker)?;
-    let job = job_in(ctx.state, id, JobState::Training)?;
+    let job = job_in(ctx, id, JobState::Training)?;
     if job.round_phase() != phase {
         let (expected, found) = (phase_name(job.round_phase()), phase_name(phase));
         return Err(JobError::Phase {

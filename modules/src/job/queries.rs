@@ -73,7 +73,7 @@ pub fn query_jobs(state: &mut State<'_>, request: QueryJobsRequest) -> Result<Qu
     Ok(QueryJobsResponse { jobs, pagination })
 }
 
-/// `/trainyard.job.v1.Query/OpenJobsFor`: the open jobs, each with the reason why a worker may not take it.
+/// `/trainyard.job.v1.Query/OpenJobsFor`: the open jobs, each with the reason why a worker may not take it in the next block.
 ///
 /// # Errors
 /// The address or the page is not valid.
@@ -83,13 +83,14 @@ pub fn query_open_jobs_for(
     request: QueryOpenJobsForRequest,
 ) -> Result<QueryOpenJobsForResponse, Error> {
     let worker: Address = request.worker.parse()?;
+    let next = block.height.saturating_add(1);
     let (list, page) = (state_key(JobState::Open), request.pagination.as_ref());
     let (jobs, pagination) = page::load(state, &BY_STATE, &list, page, |state, (_, id), _| {
         let job = query_job(state, QueryJobRequest { job_id: *id })?
             .job
             .unwrap_or_default();
         let spec = job.spec.clone().unwrap_or_default();
-        let refusal = match matching::check(state, block.height, &job, &spec, worker, &request.capability) {
+        let refusal = match matching::check(state, next, &job, &spec, worker, &request.capability) {
             Ok(()) => String::new(),
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => error.log,

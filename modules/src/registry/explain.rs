@@ -7,7 +7,7 @@ use trainyard_proto::{
 };
 
 use super::{
-    BY_ROLE, LEFT, MEMBERS, NODES, PARAMS, PENALTIES, RegistryError, UNBONDING, UNBONDING_OF, after_statement, bonds,
+    BY_ROLE, LEFT, MEMBERS, NODES, PARAMS, PENALTIES, RegistryError, Rules, UNBONDING, UNBONDING_OF, bonds,
     conduct::MAX_REPUTATION, obstacles, role_name,
 };
 use crate::{error::Error, state::State, words::percent};
@@ -88,12 +88,13 @@ fn registered(
     for obstacle in kept {
         lines.push(format!("It takes on no new work: {obstacle}. {}", remedy(&obstacle)));
     }
-    let lapses_at = super::lapses_at(state, node, params)?;
+    let rules = Rules::read(state)?;
+    let lapses_at = rules.lapses_at(node);
     if height < lapses_at {
         lines.push(format!(
             "Its capability hash was stated in epoch {}; it can be renewed from height {} on and lapses at height {lapses_at}.",
             node.capability_epoch,
-            after_statement(state, node, 1)?
+            rules.after_statement(node, 1)
         ));
     }
     if roles.contains(&Role::Evaluator) {

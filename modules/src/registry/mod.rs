@@ -163,40 +163,64 @@ pub fn node_with_role(state: &mut State<'_>, height: u64, owner: &Address, role:
 /// # Errors
 /// The store failed.
 pub fn obstacles(state: &mut State<'_>, height: u64, node: &Node, role: Role) -> Result<Vec<RegistryError>, Error> {
-    let owner: Address = node.owner.parse()?;
-    let params = PARAMS.get(state)?;
-    let mut found = Vec::new();
-    if params.allow_listed && MEMBERS.get(state, &owner)?.is_none() {
-        found.push(RegistryError::NotAdmitted(owner));
-    }
-    if !has_role(node, role) {
-        found.push(RegistryError::Role(owner, role_name(role)));
-    }
-    if node.jailed_until > 0 {
-        let until = node.jailed_until;
-        found.push(RegistryError::Jailed { owner, until });
-    }
-    let need = bonds::least_bond(node, &params);
-    if node.bond < need {
-        found.push(RegistryError::BondTooLow { found: node.bond, need });
-    }
-    let lapsed_at = lapses_at(state, node, &params)?;
-    if height >= lapsed_at {
-        let now = height;
-        found.push(RegistryError::Lapsed { owner, lapsed_at, now });
-    }
-    Ok(found)
+    Rules::read(state)?.obstacles(state, height, node, role)
 }
 
-/// The first height of the `epochs`th epoch after the one in which a node stated its capability hash.
-fn after_statement(state: &mut State<'_>, node: &Node, epochs: u64) -> Result<u64, Error> {
-    let epoch = node.capability_epoch.saturating_add(epochs);
-    Ok(epoch.saturating_mul(EPOCH_BLOCKS.get(state)?).saturating_add(1))
+/// What nodes are held to, read once for all that are looked at.
+struct Rules {
+    params: Params,
+    epoch_blocks: u64,
 }
 
-/// The height from which on a node's capability hash has lapsed.
-fn lapses_at(state: &mut State<'_>, node: &Node, params: &Params) -> Result<u64, Error> {
-    after_statement(state, node, params.capability_epochs.saturating_add(1))
+impl Rules {
+    fn read(state: &mut State<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            params: PARAMS.get(state)?,
+            epoch_blocks: EPOCH_BLOCKS.get(state)?,
+        })
+    }
+
+    fn obstacles(
+        &self,
+        state: &mut State<'_>,
+        height: u64,
+        node: &Node,
+        role: Role,
+    ) -> Result<Vec<RegistryError>, Error> {
+        let owner: Address = node.owner.parse()?;
+        let mut found = Vec::new();
+        if self.params.allow_listed && MEMBERS.get(state, &owner)?.is_none() {
+            found.push(RegistryError::NotAdmitted(owner));
+        }
+        if !has_role(node, role) {
+            found.push(RegistryError::Role(owner, role_name(role)));
+        }
+        if node.jailed_until > 0 {
+            let until = node.jailed_until;
+            found.push(RegistryError::Jailed { owner, until });
+        }
+        let need = bonds::least_bond(node, &self.params);
+        if node.bond < need {
+            found.push(RegistryError::BondTooLow { found: node.bond, need });
+        }
+        let lapsed_at = self.lapses_at(node);
+        if height >= lapsed_at {
+            let now = height;
+            found.push(RegistryError::Lapsed { owner, lapsed_at, now });
+        }
+        Ok(found)
+    }
+
+    /// The first height of the `epochs`th epoch after the one in which a node stated its capability hash.
+    fn after_statement(&self, node: &Node, epochs: u64) -> u64 {
+        let epoch = node.capability_epoch.saturating_add(epochs);
+        epoch.saturating_mul(self.epoch_blocks).saturating_add(1)
+    }
+
+    /// The height from which on a node's capability hash has lapsed.
+    fn lapses_at(&self, node: &Node) -> u64 {
+        self.after_statement(node, self.params.capability_epochs.saturating_add(1))
+    }
 }
 
 /// All nodes that may take on work in a role at `height`, by owner.
@@ -205,9 +229,10 @@ fn lapses_at(state: &mut State<'_>, node: &Node, params: &Params) -> Result<u64,
 /// The store failed.
 pub fn candidates(state: &mut State<'_>, height: u64, role: Role) -> Result<Vec<(Address, Node)>, Error> {
     let mut found = Vec::new();
+    let rules = Rules::read(state)?;
     for ((_, owner), _) in BY_ROLE.under(state, &role_key(role), usize::MAX)? {
         let node = node(state, &owner)?;
-        if obstacles(state, height, &node, role)?.is_empty() {
+        if rules.obstacles(state, height, &node, role)?.is_empty() {
             found.push((owner, node));
         }
     }

@@ -9,7 +9,7 @@ use trainyard_proto::{
     },
 };
 
-use super::{LEFT, NODES, PARAMS, PEERS, RegistryError, bonds::check_bond, lapses_at, node, set_roles};
+use super::{LEFT, NODES, PARAMS, PEERS, RegistryError, Rules, bonds::check_bond, node, set_roles};
 use crate::{
     bank::{self, transfer},
     context::{Ctx, EPOCH_BLOCKS, Event, Handler, epoch_of},
@@ -246,8 +246,7 @@ impl Handler for MsgRenew {
         }
         node.capability_epoch = epoch(ctx)?;
         NODES.set(ctx.state, &owner, &node)?;
-        let params = PARAMS.get(ctx.state)?;
-        let lapses_at = lapses_at(ctx.state, &node, &params)?;
+        let lapses_at = Rules::read(ctx.state)?.lapses_at(&node);
         ctx.emit(
             Event::new("capability_renewed")
                 .with("owner", owner)

@@ -9,10 +9,7 @@ use trainyard_proto::{
     },
 };
 
-use super::{
-    BY_ROLE, MEMBERS, NODES, PARAMS, PEERS, PENALTIES, UNBONDING, UNBONDING_OF, after_statement, lapses_at, node,
-    role_key,
-};
+use super::{BY_ROLE, MEMBERS, NODES, PARAMS, PEERS, PENALTIES, Rules, UNBONDING, UNBONDING_OF, node, role_key};
 use crate::{
     error::{Error, SdkError},
     page,
@@ -28,10 +25,10 @@ pub fn query_node(state: &mut State<'_>, request: QueryNodeRequest) -> Result<Qu
     let node = NODES
         .get(state, &owner)?
         .ok_or_else(|| SdkError::NotFound(format!("node {owner} not found")))?;
-    let params = PARAMS.get(state)?;
+    let rules = Rules::read(state)?;
     Ok(QueryNodeResponse {
-        renew_from: after_statement(state, &node, 1)?,
-        lapses_at: lapses_at(state, &node, &params)?,
+        renew_from: rules.after_statement(&node, 1),
+        lapses_at: rules.lapses_at(&node),
         node: Some(node),
     })
 }
