@@ -22,7 +22,7 @@ use crate::{
         UNBONDING_SECONDS, builder as staking_builder, delegate, delegated, power, unbonding, undelegate, validator,
     },
     staking_moves::redelegate,
-    support::{Case, FEE, assert_all_refused, held},
+    support::{CASH, Case, FEE, assert_all_refused, held, worth},
 };
 
 pub(crate) fn unjail(name: &str) -> MsgUnjail {
@@ -209,6 +209,54 @@ fn stake_that_left_after_the_infraction_answers_for_it() {
     chain.pass_time(UNBONDING_SECONDS);
     chain.skip(1);
     assert_eq!(chain.balance(address("bob")), before + 10 * TRAIN);
+}
+
+/// Without a wait there, a validator out of the set would be a way around every wait and every slash.
+#[test]
+fn what_moved_to_a_validator_out_of_the_set_waits_and_answers_there() {
+    for (slashed, left) in [(false, 10 * TRAIN), (true, 9 * TRAIN)] {
+        let mut chain = builder().epoch_blocks(1_000).build();
+        chain.ok("bob", &create_validator("bob", TRAIN));
+        chain.ok("alice", &delegate("alice", "second", 10 * TRAIN));
+        let infraction = chain.height() + 1;
+        chain.ok("alice", &redelegate("alice", "second", "bob", 10 * TRAIN));
+        let free = chain.time() + UNBONDING_SECONDS;
+        assert_eq!(validator(&chain, "bob").status(), BondStatus::Unbonded);
+        // What never moved is free at once.
+        chain.ok("bob", &undelegate("bob", "bob", TRAIN));
+        let outcome = chain.ok("alice", &undelegate("alice", "bob", 10 * TRAIN));
+        let completes = free.to_string();
+        assert_eq!(outcome.attribute("unbond", "completion_time"), Some(completes.as_str()));
+        assert_eq!(worth(&chain, "alice"), CASH - 10 * TRAIN);
+        assert_eq!(unbonding(&chain, "alice", "bob"), ["10000000"]);
+        if slashed {
+            chain.votes_twice("second", infraction);
+        }
+        chain.skip(1);
+        chain.pass_time(UNBONDING_SECONDS);
+        chain.skip(1);
+        assert_eq!(worth(&chain, "alice"), CASH - 10 * TRAIN + left);
+        assert_eq!(unbonding(&chain, "alice", "bob"), [""; 0]);
+    }
+}
+
+/// A validator that left the set is free before what came to it from one that did not.
+#[test]
+fn what_moved_to_a_validator_on_its_way_out_waits_for_its_own_time() {
+    let mut chain = builder().genesis(|g| g.staking.params.max_validators = 2).build();
+    chain.skip_to(10);
+    let third = validator(&chain, "third");
+    assert_eq!(third.status(), BondStatus::Unbonded, "it never was in the set of two");
+    chain.ok("bob", &create_validator("bob", 60 * TRAIN));
+    chain.skip_to(20);
+    let second = validator(&chain, "second");
+    assert_eq!(second.status(), BondStatus::Unbonding);
+    chain.pass_time(UNBONDING_SECONDS - 10);
+    chain.ok("alice", &delegate("alice", "bob", 10 * TRAIN));
+    chain.ok("alice", &redelegate("alice", "bob", "second", 10 * TRAIN));
+    let free = (chain.time() + UNBONDING_SECONDS).to_string();
+    let outcome = chain.ok("alice", &undelegate("alice", "second", 10 * TRAIN));
+    assert_eq!(outcome.attribute("unbond", "completion_time"), Some(free.as_str()));
 }
 
 #[test]

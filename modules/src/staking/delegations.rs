@@ -11,9 +11,9 @@ use trainyard_proto::{
 };
 
 use super::{
-    DELEGATIONS, DELEGATORS, PARAMS, POWER_REDUCTION, QUEUE, StakingError, UNBONDING, UNBONDING_FROM, UnbondingKey,
-    delegation, forget_if_empty, next_id, pool_of, positive, self_delegation, set_stake, shares, store, tokens,
-    validator, worth,
+    DELEGATIONS, DELEGATORS, PARAMS, POWER_REDUCTION, QUEUE, REDELEGATIONS, StakingError, UNBONDING, UNBONDING_FROM,
+    UnbondingKey, delegation, forget_if_empty, next_id, pool_of, positive, self_delegation, set_stake, shares, store,
+    tokens, validator, worth,
 };
 use crate::{
     bank::{self, transfer},
@@ -127,6 +127,23 @@ pub(super) fn wait(ctx: &mut Ctx<'_, '_>, from: &Validator) -> Result<Option<(u6
     })
 }
 
+/// As [`wait`], of one delegator: what came to the validator by redelegation waits until the last of it would have been free at
+/// its source, for which it answers until then. A validator out of the set would otherwise be a way around every wait and slash.
+fn wait_of(ctx: &mut Ctx<'_, '_>, delegator: Address, from: &Validator) -> Result<Option<(u64, i64)>, Error> {
+    let operator = Address::parse_operator(&from.operator_address)?;
+    let arrived = REDELEGATIONS.under(ctx.state, &(delegator, operator), usize::MAX)?;
+    let ends = arrived
+        .iter()
+        .map(|(_, entry)| unix_seconds(entry.completion_time.as_ref()));
+    let last = ends.filter(|end| *end > ctx.block.time).max();
+    let height = i64::try_from(ctx.block.height).unwrap_or(i64::MAX);
+    Ok(match (wait(ctx, from)?, last) {
+        (Some((completes, began)), last) => Some((completes.max(last.unwrap_or(0)), began)),
+        (None, Some(last)) => Some((last, height)),
+        (None, None) => None,
+    })
+}
+
 impl Handler for MsgDelegate {
     type Response = MsgDelegateResponse;
 
@@ -174,7 +191,7 @@ impl Handler for MsgUndelegate {
         let from = validator(ctx.state, &operator)?;
         keep_power(ctx, &from, need)?;
         unbond(ctx, delegator, operator, need)?;
-        let completion_time = match wait(ctx, &from)? {
+        let completion_time = match wait_of(ctx, delegator, &from)? {
             Some((completes, began)) => {
                 queue(ctx, delegator, operator, need, completes, began)?;
                 if from.status() == BondStatus::Bonded {
@@ -184,10 +201,10 @@ impl Handler for MsgUndelegate {
             }
             None => {
                 transfer(ctx, pool_of(&from), delegator, need)?;
-                forget_if_empty(ctx, operator)?;
                 timestamp(ctx.block.time)
             }
         };
+        forget_if_empty(ctx, operator)?;
         ctx.emit(
             Event::new("unbond")
                 .with("validator", &self.validator_address)
