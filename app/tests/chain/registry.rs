@@ -353,15 +353,27 @@ fn what_the_registry_refuses() {
     assert_all_refused(&mut chain, cases);
 }
 
+/// A score weighs what the bond was at the draw. Unbonding ends long before many a job does, so what is taken back in one would
+/// be out of reach of a slash.
 #[test]
-fn an_engaged_node_leaves_when_its_job_is_over() {
+fn an_engaged_node_takes_back_its_bond_when_its_job_is_over() {
     let mut chain = yard();
+    for name in ["w1", "e1"] {
+        let mut more = update(name);
+        more.add_bond = Some(utrain(500 * TRAIN));
+        chain.ok(name, &more);
+    }
     let id = started(&mut chain, &spec());
+    assert!(chain.job(id).evaluators.iter().any(|e| e.weight == 1_500 * TRAIN));
     for name in ["w1", "e1"] {
         assert_eq!(chain.deliver(name, &leave_registry(name)).failure(), ("registry", 7));
+        let refused = chain.deliver(name, &unbond(name, 500 * TRAIN));
+        assert_eq!(refused.failure(), ("registry", 7), "{refused:?}");
+        assert!(refused.log.contains("is engaged in 1 unfinished job(s)"), "{refused:?}");
     }
     chain.skip_to(chain.job(id).deadline);
     for name in ["w1", "e1"] {
+        chain.ok(name, &unbond(name, 500 * TRAIN));
         chain.ok(name, &leave_registry(name));
     }
     chain.skip(5);

@@ -33,6 +33,14 @@ pub(super) fn check_bond(node: &Node, params: &Params) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a node that is engaged in jobs.
+fn check_idle(owner: Address, node: &Node) -> Result<(), Error> {
+    match node.engagements {
+        0 => Ok(()),
+        jobs => Err(RegistryError::Engaged { owner, jobs }.into()),
+    }
+}
+
 /// Burns `share_bp` basis points of all that the registry holds of an owner, each part rounded down: the bond, which the
 /// caller writes back, and what is on its way back. Whoever unbonds is not out of reach before the money has returned.
 pub(super) fn take(ctx: &mut Ctx<'_, '_>, owner: &Address, node: &mut Node, share_bp: u32) -> Result<u64, Error> {
@@ -118,6 +126,9 @@ impl Handler for MsgUnbond {
         if amount > node.bond || found < need {
             return Err(RegistryError::BondTooLow { found, need }.into());
         }
+        // A score weighs what the bond was at the draw: the bond answers for it to the job's end, which may come long after
+        // what was taken back has returned.
+        check_idle(owner, &node)?;
         node.bond = found;
         let completes_at = unbond(ctx, &owner, amount)?;
         NODES.set(ctx.state, &owner, &node)?;
@@ -146,10 +157,7 @@ impl Handler for MsgLeave {
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgLeaveResponse, Error> {
         let owner = self.signer()?;
         let mut node = node(ctx.state, &owner)?;
-        if node.engagements > 0 {
-            let jobs = node.engagements;
-            return Err(RegistryError::Engaged { owner, jobs }.into());
-        }
+        check_idle(owner, &node)?;
         let completes_at = unbond(ctx, &owner, node.bond)?;
         set_roles(ctx.state, &owner, &node.roles, &[])?;
         NODES.remove(ctx.state, &owner)?;

@@ -102,7 +102,7 @@ fn registered(
     }
     if node.engagements > 0 {
         lines.push(format!(
-            "It is engaged in {} unfinished job(s) and cannot leave before they are over.",
+            "It is engaged in {} unfinished job(s) and can neither leave nor take back of its bond before they are over.",
             node.engagements
         ));
     }

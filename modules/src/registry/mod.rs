@@ -15,7 +15,7 @@
 //! | message | sender | file |
 //! |---|---|---|
 //! | `Register`, `Update`, `Renew` | the owner | `msgs.rs` |
-//! | `Unbond`, `Leave` | the owner; leaving when it is engaged in no job | `bonds.rs` |
+//! | `Unbond`, `Leave` | the owner, while it is engaged in no job | `bonds.rs` |
 //! | `Unjail` | the owner, once its time is over | `conduct.rs` |
 //! | `UpdateMembers`, `UpdateParams` | governance | `members.rs` |
 //!
