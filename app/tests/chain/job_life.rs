@@ -323,6 +323,30 @@ fn who_states_another_merged_root_than_the_majority_is_dropped() {
     assert_closed(&chain, id);
 }
 
+/// Leaving costs nothing, so it must not be a way out of what was said before.
+#[test]
+fn who_states_a_wrong_root_and_leaves_answers_for_it() {
+    let mut chain = yard();
+    let id = started(&mut chain, &plain());
+    commit_all(&mut chain, id, &WORKERS);
+    let mut odd = vote(&chain, "w1", id);
+    odd.end_root = root("something else");
+    chain.ok("w1", &odd);
+    chain.ok("w1", &leave("w1", id));
+    vote_all(&mut chain, id, &WORKERS[1..]);
+    assert_eq!((chain.job(id).round, lost(&chain, "w1")), (1, TRAIN));
+    // Who leaves having stated the agreed root, or none, loses nothing; and each root is answered for once.
+    commit_all(&mut chain, id, &WORKERS[1..]);
+    chain.ok("w2", &vote(&chain, "w2", id));
+    chain.ok("w2", &leave("w2", id));
+    vote_all(&mut chain, id, &WORKERS[2..]);
+    assert_eq!((lost(&chain, "w1"), lost(&chain, "w2")), (TRAIN, 0));
+    submit_all(&mut chain, id, &WORKERS[2..]);
+    grant_or_score(&mut chain, id);
+    assert_eq!((reputation(&chain, "w1"), reputation(&chain, "w2")), (40, 50));
+    assert_closed(&chain, id);
+}
+
 #[test]
 fn a_job_that_nobody_is_left_in_fails_at_once() {
     let mut chain = yard();

@@ -258,9 +258,14 @@ fn close_round(ctx: &mut Ctx<'_, '_>, job: &mut Job, mut round: Round) -> Result
     }
     let stated = |w: &WorkerState| round.votes.iter().find(|v| v.worker == w.address);
     drop_workers(ctx, job, "no merged root before the deadline", |w| stated(w).is_none())?;
-    drop_workers(ctx, job, "its merged root is not the majority's", |w| {
-        stated(w).is_some_and(|v| v.end_root != root)
-    })?;
+    const WRONG: &str = "its merged root is not the majority's";
+    let wrong = |w: &WorkerState| stated(w).is_some_and(|v| v.end_root != root);
+    // Who has left since it stated the root answers for it all the same.
+    for worker in job.workers.iter().filter(|w| !w.active && wrong(w)) {
+        let owner = worker.address.parse()?;
+        registry::miss(ctx, &owner, &format!("job {}: {WRONG}", job.id))?;
+    }
+    drop_workers(ctx, job, WRONG, wrong)?;
     ctx.emit(
         event("job_round_closed", job.id)
             .with("round", job.round)
