@@ -1,9 +1,10 @@
 //! What nobody gets away with in a contest: other workers' weights, untrue scores, messages out of place.
 
 use trainyard_app::testing::{Chain, TRAIN, address};
-use trainyard_modules::bank;
+use trainyard_modules::{bank, gas::SIGNATURE};
 use trainyard_proto::{
     any, attest,
+    cosmos::tx::v1beta1::{SimulateRequest, SimulateResponse},
     job::{JobSpec, JobState, MsgCommitTrace, MsgRevealEvaluation, Standing, Variant},
     registry::{Role, VerificationClass},
 };
@@ -56,6 +57,30 @@ fn nobody_wins_with_another_workers_weights() {
     assert_closed(&chain, id);
     let why = chain.explain(id, Some(address("w3")));
     assert!(why.contains("The evaluators rejected its artifact"), "{why}");
+}
+
+/// Verifying is the dearest thing a transaction can ask for, and whoever sends it pays for every time.
+#[test]
+fn every_signature_of_a_reveal_is_paid_for() {
+    let mut chain = yard();
+    let id = begun(&mut chain, &contest());
+    run_to_the_end(&mut chain, id, &WORKERS);
+    let scored = findings(&chain, "e1", id, &all_scored([1, 2, 3]));
+    let rejecting = findings(&chain, "e2", id, &WORKERS.map(|worker| (worker, None)));
+    chain.ok("e1", &scored.0);
+    chain.ok("e2", &rejecting.0);
+    assert_eq!(chain.job(id).state(), JobState::Revealing);
+    let gas = |name, reveal: &MsgRevealEvaluation| {
+        let request = SimulateRequest {
+            tx_bytes: chain.craft(name, vec![any::pack(reveal)]).sign(),
+            ..SimulateRequest::default()
+        };
+        let path = "/cosmos.tx.v1beta1.Service/Simulate";
+        let answer: SimulateResponse = chain.query(path, &request).unwrap();
+        answer.gas_info.unwrap().gas_used
+    };
+    let more = gas("e1", &scored.1) - gas("e2", &rejecting.1);
+    assert!(more > 3 * SIGNATURE, "three signatures cost {more} gas");
 }
 
 #[test]

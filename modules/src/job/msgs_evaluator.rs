@@ -105,6 +105,13 @@ impl Handler for MsgRevealEvaluation {
             .and_then(crypto::public_key)
             .ok_or_else(invalid)?;
         if contest::is_one(ctx, &job)? {
+            let signed = self
+                .scores
+                .iter()
+                .filter(|score| !score.metrics_hash.is_empty())
+                .count();
+            let verifying = gas::SIGNATURE.saturating_mul(signed as u64);
+            ctx.state.gas.charge(verifying, "attestations")?;
             let committed = &job.evaluators[at].commitment;
             let found = verdict::attestations(&ctx.block.chain_id, &job, committed, self, &public_key)?;
             ctx.emit(
