@@ -16,6 +16,7 @@
 //! | [`authz`] | permissions to act for another account |
 //! | [`feegrant`] | who pays whose fees |
 //! | [`upgrade`] | which program runs from which height on |
+//! | [`consensus`] | what CometBFT holds blocks to |
 //!
 //! A module may call those above it in this table, never those below. [`machine`] puts them together: the tables of messages
 //! and queries, transactions, blocks, genesis; [`gov`], [`authz`] and [`feegrant`] look into
@@ -26,6 +27,7 @@
 pub mod auth;
 pub mod authz;
 pub mod bank;
+pub mod consensus;
 pub mod context;
 pub mod crypto;
 pub mod distribution;

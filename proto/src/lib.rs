@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`registry`], [`job`], [`pouw`], [`fees`], [`overlay`], [`explain`] | our own packages `trainyard.<module>.v1`, generated from `proto/trainyard/` |
 //! | [`cosmos`] | the Cosmos SDK's messages, as every Cosmos wallet and tool sends them |
+//! | [`consensus`] | those of `cosmos.consensus.v1` |
 //! | [`address`] | bech32 account and validator addresses |
 //! | [`coin`] | denominations and checked amounts |
 //! | [`dec`] | decimals with 18 places |
@@ -19,6 +20,7 @@ pub mod any;
 pub mod attest;
 pub mod capability;
 pub mod coin;
+pub mod consensus;
 pub mod dec;
 pub mod keys;
 

@@ -21,8 +21,9 @@ mod verifier;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rayon::prelude::*;
-use tendermint_proto::v0_38::abci;
+use tendermint_proto::v0_38::{abci, types::ConsensusParams};
 use trainyard_modules::{
+    consensus,
     context::{Block, Event},
     error::Error,
     fees,
@@ -48,8 +49,6 @@ use crate::{
     store::{Batch, Known, Store, StoreError},
 };
 
-/// Gas of all transactions of a block, at most.
-pub const MAX_BLOCK_GAS: u64 = 400_000_000;
 /// Transactions whose signatures one thread verifies at a time.
 const LOOK_AHEAD: usize = 32;
 /// Name of the store's note about the last block.
@@ -117,6 +116,8 @@ struct Executed {
     results: Vec<abci::ExecTxResult>,
     events: Vec<Event>,
     powers: Vec<Power>,
+    /// Where they have changed.
+    params: Option<ConsensusParams>,
 }
 
 /// The state that waiting transactions are checked on: the last committed one, what was read of it, and what those before
@@ -251,8 +252,14 @@ impl Application {
 
     /// `InitChain`: builds the state of a new chain; block 1 commits it.
     pub fn init_chain(&self, request: abci::RequestInitChain) -> Result<abci::ResponseInitChain, Fatal> {
-        let genesis: Genesis = serde_json::from_slice(&request.app_state_bytes)
+        let mut genesis: Genesis = serde_json::from_slice(&request.app_state_bytes)
             .map_err(|e| Fatal::Protocol(format!("app_state of the genesis: {e}")))?;
+        // An exported state has its own, which CometBFT then goes on with.
+        let own = genesis.consensus.params.map(ConsensusParams::from);
+        if let (None, Some(params)) = (&own, &request.consensus_params) {
+            consensus::check(params)?;
+            genesis.consensus.params = Some(params.into());
+        }
         let initial = convert::unsigned(request.initial_height.max(1));
         let block = Block {
             chain_id: request.chain_id,
@@ -265,7 +272,7 @@ impl Application {
         let powers = machine::init_genesis(&mut state, &block, &genesis, self.config.binary, &mut Vec::new())?;
         lock(&self.pending).genesis = Some((state.into_changes(), block));
         Ok(abci::ResponseInitChain {
-            consensus_params: None,
+            consensus_params: own,
             validators: powers.iter().map(convert::validator).collect(),
             app_hash: Store::empty_root().to_vec().into(),
         })
@@ -310,7 +317,7 @@ impl Application {
     ) -> Result<abci::ResponsePrepareProposal, Fatal> {
         let header = self.header(convert::unsigned(request.height))?;
         let mut room = convert::unsigned(request.max_tx_bytes).saturating_sub(framed(&header));
-        let mut gas = MAX_BLOCK_GAS;
+        let mut gas = self.max_gas()?;
         let mut txs = vec![header.into()];
         for tx in request.txs {
             let (bytes, wanted) = (framed(&tx), gas_limit(&tx));
@@ -333,7 +340,7 @@ impl Application {
         let gas: u64 = request.txs.iter().map(|tx| gas_limit(tx)).fold(0, u64::saturating_add);
         let sound = request.txs.first().is_some_and(|first| *first == header)
             && !request.txs[1..].iter().any(|tx| pouw::is_header(tx))
-            && gas <= MAX_BLOCK_GAS;
+            && gas <= self.max_gas()?;
         use abci::response_process_proposal::ProposalStatus;
         let status = if sound {
             ProposalStatus::Accept
@@ -341,6 +348,11 @@ impl Application {
             ProposalStatus::Reject
         };
         Ok(abci::ResponseProcessProposal { status: status.into() })
+    }
+
+    /// Gas of all transactions of the next block, at most.
+    fn max_gas(&self) -> Result<u64, Error> {
+        self.on_base(|base, _| consensus::max_gas(&mut State::new(base, Gas::unlimited())))
     }
 
     fn header(&self, height: u64) -> Result<Vec<u8>, Fatal> {
@@ -371,6 +383,7 @@ impl Application {
                 results,
                 events,
                 powers,
+                params,
             },
             known,
         ) = executed;
@@ -395,7 +408,7 @@ impl Application {
             events: events.into_iter().map(convert::event).collect(),
             tx_results: results,
             validator_updates: powers.iter().map(convert::validator).collect(),
-            consensus_param_updates: None,
+            consensus_param_updates: params,
             app_hash: app_hash.into(),
         })
     }
@@ -436,12 +449,15 @@ impl Application {
             results.push(convert::tx_result(result));
         }
         let powers = machine::end_block(&mut state, &block, gas, &mut events)?;
+        let before = consensus::PARAMS.get(&mut State::new(base, Gas::unlimited()))?;
+        let params = Some(consensus::PARAMS.get(&mut state)?).filter(|after| *after != before);
         Ok(Executed {
             changes: state.into_changes(),
             block,
             results,
             events,
             powers,
+            params,
         })
     }
 

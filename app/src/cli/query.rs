@@ -8,7 +8,7 @@ use trainyard_proto::coin::DENOM;
 use trainyard_proto::cosmos::bank::v1beta1 as bank;
 use trainyard_proto::cosmos::base::query::v1beta1::PageRequest;
 use trainyard_proto::prost::{Message, Name};
-use trainyard_proto::{fees, job, pouw, registry};
+use trainyard_proto::{consensus, fees, job, pouw, registry};
 
 mod governance;
 mod stake;
@@ -83,6 +83,9 @@ pub(super) enum Command {
     /// The price of gas
     #[command(subcommand)]
     Fees(Fees),
+    /// What CometBFT holds blocks to
+    #[command(subcommand)]
+    Consensus(Consensus),
     /// Beacon and epoch checkpoints
     #[command(subcommand)]
     Pouw(Pouw),
@@ -198,6 +201,12 @@ pub(super) enum Fees {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum Consensus {
+    /// Parameters
+    Params,
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum Pouw {
     /// The beacon
     Beacon,
@@ -247,6 +256,10 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
         }
         Command::Fees(Fees::Params) => {
             ask.show::<_, fees::QueryParamsResponse>(fees::QueryParamsRequest {})
+                .await
+        }
+        Command::Consensus(Consensus::Params) => {
+            ask.show::<_, consensus::QueryParamsResponse>(consensus::QueryParamsRequest {})
                 .await
         }
         Command::Pouw(Pouw::Beacon) => {

@@ -172,6 +172,18 @@ impl GenesisDoc {
             self.chain_id = chain_id.into();
         }
         self.initial_height = last.height.saturating_add(1).to_string();
+        if let Some(params) = &self.app_state.consensus.params {
+            // What governance decided last, so that the document says no other.
+            let age =
+                i128::from(params.evidence_max_age_seconds) * 1_000_000_000 + i128::from(params.evidence_max_age_nanos);
+            self.consensus_params["block"] =
+                json!({"max_bytes": params.max_bytes.to_string(), "max_gas": params.max_gas.to_string()});
+            self.consensus_params["evidence"] = json!({
+                "max_age_num_blocks": params.evidence_max_age_blocks.to_string(),
+                "max_age_duration": age.to_string(),
+                "max_bytes": params.evidence_max_bytes.to_string(),
+            });
+        }
         let time = i64::try_from(last.time)
             .ok()
             .and_then(|t| Time::from_unix_timestamp(t, 0).ok());

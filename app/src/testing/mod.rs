@@ -17,7 +17,7 @@
 //! - a second node that sees nothing but `FinalizeBlock` and `Commit` answers the same and reaches the same app hash,
 //! - that second node, where it is dropped between the two calls and opened again ([`Builder::restart_every`]), comes back
 //!   with the committed height and hash and then reaches the same app hash,
-//! - CometBFT could carry out the changes of the validator set,
+//! - CometBFT could carry out the changes of the validator set and of the consensus parameters,
 //! - all invariants hold (every few blocks where [`Builder::check_every`] says so), and the supply is the genesis' less
 //!   what was burned.
 //!
@@ -49,10 +49,10 @@ use tendermint_proto::{
     v0_38::{
         abci::{self, response_process_proposal::ProposalStatus},
         crypto::public_key::Sum,
-        types::BlockIdFlag,
+        types::{BlockIdFlag, ConsensusParams},
     },
 };
-use trainyard_modules::{error::Error, machine::Genesis, pouw, state::State, upgrade::Binary};
+use trainyard_modules::{consensus, error::Error, machine::Genesis, pouw, state::State, upgrade::Binary};
 use trainyard_proto::{address::Address, any};
 
 pub use builder::{Builder, VALIDATOR, VALIDATOR_STAKE, consensus_key, create_validator};
@@ -93,6 +93,10 @@ pub struct Chain {
     took: Duration,
     events: Vec<abci::Event>,
     updates: Vec<abci::ValidatorUpdate>,
+    /// What the application has told CometBFT to hold the next block to, when it did last.
+    params: Option<ConsensusParams>,
+    /// Whether that was with the last block.
+    params_changed: bool,
     /// Transactions signed by each account since the last block.
     signed: BTreeMap<Address, u64>,
 }
@@ -141,6 +145,8 @@ impl Chain {
             took: Duration::ZERO,
             events: Vec::new(),
             updates: Vec::new(),
+            params: None,
+            params_changed: false,
             signed: BTreeMap::new(),
         };
         let response = chain
@@ -162,6 +168,7 @@ impl Chain {
             .expect("the genesis is accepted again");
         assert_eq!(response, again, "InitChain answers differently after a restart");
         chain.apply_updates(response.validators);
+        chain.apply_params(response.consensus_params);
         if first_height > 1 {
             chain.voters.clone_from(&chain.validators);
         }
@@ -275,6 +282,12 @@ impl Chain {
     #[must_use]
     pub fn validator_updates(&self) -> Vec<(Vec<u8>, i64)> {
         self.updates.iter().map(key_and_power).collect()
+    }
+
+    /// What CometBFT was told with the last block, or with the genesis before it, to hold the next one to.
+    #[must_use]
+    pub fn consensus_update(&self) -> Option<&ConsensusParams> {
+        self.params.as_ref().filter(|_| self.params_changed)
     }
 
     /// The validator set as CometBFT has it: powers by consensus key.
@@ -396,7 +409,7 @@ impl Chain {
         let height = i64::try_from(self.height).expect("a height");
         let time = Some(timestamp(self.time));
         let proposed = self.main.app().prepare_proposal(abci::RequestPrepareProposal {
-            max_tx_bytes: MAX_BLOCK_BYTES,
+            max_tx_bytes: self.params.as_ref().map_or(MAX_BLOCK_BYTES, max_bytes),
             txs: txs.iter().cloned().map(Into::into).collect(),
             height,
             time,
@@ -464,6 +477,7 @@ impl Chain {
         );
         self.voters.clone_from(&self.validators);
         self.apply_updates(response.validator_updates);
+        self.apply_params(response.consensus_param_updates);
         self.events = response.events;
         outcomes(txs, &block, response.tx_results)
     }
@@ -529,6 +543,14 @@ impl Chain {
             .status()
     }
 
+    fn apply_params(&mut self, params: Option<ConsensusParams>) {
+        self.params_changed = params.is_some();
+        if let Some(params) = params {
+            consensus::check(&params).unwrap_or_else(|e| panic!("CometBFT stops on its parameters: {e}"));
+            self.params = Some(params);
+        }
+    }
+
     fn apply_updates(&mut self, updates: Vec<abci::ValidatorUpdate>) {
         for (key, power) in updates.iter().map(key_and_power) {
             assert!(power >= 0, "CometBFT stops on the negative power {power}");
@@ -544,6 +566,10 @@ impl Chain {
         assert!(!self.validators.is_empty(), "CometBFT stops on an empty validator set");
         self.updates = updates;
     }
+}
+
+fn max_bytes(params: &ConsensusParams) -> i64 {
+    params.block.map_or(MAX_BLOCK_BYTES, |block| block.max_bytes)
 }
 
 fn voter(key: &[u8], power: i64) -> abci::Validator {

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, peer_id, send};
 use trainyard_modules::{
-    auth, authz, bank,
+    auth, authz, bank, consensus,
     context::{Block, EPOCH_BLOCKS},
     distribution as rewards, feegrant, fees,
     gas::Gas,
@@ -299,6 +299,7 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
         ("gov::INACTIVE", gov::INACTIVE.raw_key(&(1_700_000_000, 1))),
         ("gov::ACTIVE", gov::ACTIVE.raw_key(&(1_700_000_000, 1))),
         ("gov::PARAMS", gov::PARAMS.raw_key()),
+        ("consensus::PARAMS", consensus::PARAMS.raw_key()),
         ("authz::GRANTS", authz::GRANTS.raw_key(&(a, b, "/m".to_string()))),
         ("authz::RECEIVED", authz::RECEIVED.raw_key(&(b, a, "/m".to_string()))),
         ("authz::EXPIRY", authz::EXPIRY.raw_key(&(7, (a, b, "/m".to_string())))),

@@ -4,7 +4,7 @@ use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address};
 use trainyard_modules::{governed::authority, machine::Genesis, registry};
 use trainyard_proto::{
     any::{self, Any},
-    coin,
+    coin, consensus as consensus_wire,
     cosmos::{
         distribution::v1beta1::{self as rewards, MsgCommunityPoolSpend},
         gov::v1::{
@@ -222,6 +222,8 @@ pub(crate) fn governed(to: &str) -> Vec<Any> {
     (jobs.commit_blocks, jobs.reveal_blocks) = (4, 4);
     let mut nodes = registry::default_params();
     nodes.unbonding_blocks = 20;
+    let mut limits = trainyard_modules::consensus::default_params();
+    limits.block.as_mut().unwrap().max_gas = 300_000_000;
     vec![
         any::pack(&MsgCommunityPoolSpend {
             authority: authority.clone(),
@@ -271,6 +273,13 @@ pub(crate) fn governed(to: &str) -> Vec<Any> {
         }),
         any::pack(&MsgCancelUpgrade {
             authority: authority.clone(),
+        }),
+        any::pack(&consensus_wire::MsgUpdateParams {
+            authority: authority.clone(),
+            block: limits.block,
+            evidence: limits.evidence,
+            validator: limits.validator,
+            abci: None,
         }),
         any::pack(&MsgUpdateMembers {
             authority,

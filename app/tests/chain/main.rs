@@ -16,6 +16,7 @@
 //! | `staking.rs`, `staking_moves.rs`, `slashing.rs`, `distribution.rs`, `registry.rs` | stake, rewards and nodes |
 //! | `fees.rs` | the base fee |
 //! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
+//! | `consensus.rs` | the parameters of consensus, changed by governance |
 //! | `explain.rs` | why things stand as they stand, as people read it |
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
@@ -28,6 +29,7 @@ mod bad_messages;
 mod bad_specs;
 mod bad_transactions;
 mod codecs;
+mod consensus;
 mod contest;
 mod contest_rules;
 mod contest_support;

@@ -3,11 +3,11 @@
 use prost::Message;
 use tendermint_proto::v0_38::abci::{self, response_process_proposal::ProposalStatus};
 use trainyard_app::{
-    application::{Application, Config, MAX_BLOCK_GAS},
+    application::{Application, Config},
     store::{Options, Store},
     testing::{Chain, TRAIN, VALIDATOR, address, create_validator, send},
 };
-use trainyard_modules::{machine::Genesis, pouw};
+use trainyard_modules::{consensus::MAX_BLOCK_GAS, machine::Genesis, pouw};
 use trainyard_proto::{
     any,
     cosmos::tx::v1beta1::{SimulateRequest, SimulateResponse, TxRaw},

@@ -11,7 +11,7 @@ use super::{
     run::run_tx,
 };
 use crate::{
-    auth, authz, bank,
+    auth, authz, bank, consensus,
     context::{self, Block, EPOCH_BLOCKS, Event},
     distribution,
     error::{Error, SdkError},
@@ -65,6 +65,9 @@ pub struct Genesis {
     /// The planned upgrade.
     #[serde(default)]
     pub upgrade: upgrade::Genesis,
+    /// What CometBFT holds blocks to.
+    #[serde(default)]
+    pub consensus: consensus::Genesis,
     /// Signed transactions that create the first validators.
     #[serde(default)]
     pub genutil: Genutil,
@@ -125,6 +128,7 @@ pub fn init_genesis(
         feegrant,
         fees,
         upgrade,
+        consensus,
         genutil,
     } = genesis;
     if !(1..=1_000_000).contains(&core.epoch_blocks) {
@@ -154,6 +158,7 @@ pub fn init_genesis(
     authz::init(state, authz)?;
     feegrant::init(state, feegrant)?;
     upgrade::init(state, upgrade, binary)?;
+    consensus::init(state, consensus)?;
     for (index, text) in genutil.gen_txs.iter().enumerate() {
         gentx(state, block, text, events).map_err(|mut error| {
             error.log = format!("gentx {index}: {}", error.log);
@@ -216,6 +221,7 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
         feegrant: feegrant::export(state)?,
         fees: fees::export(state)?,
         upgrade: upgrade::export(state)?,
+        consensus: consensus::export(state)?,
         genutil: Genutil::default(),
     })
 }

@@ -9,7 +9,7 @@ use trainyard_proto::{
 
 use super::{Mode, ante::Direct, explain, run::run_tx};
 use crate::{
-    auth, authz, bank,
+    auth, authz, bank, consensus,
     context::Block,
     distribution,
     error::{Error, SdkError},
@@ -55,6 +55,7 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!("/cosmos.bank.v1beta1.Query/Balance", bank::query_balance),
     answer!("/cosmos.bank.v1beta1.Query/SupplyOf", bank::query_supply_of),
     answer!("/cosmos.bank.v1beta1.Query/TotalSupply", bank::query_total_supply),
+    answer!("/cosmos.consensus.v1.Query/Params", consensus::query_params),
     answer!(
         "/cosmos.distribution.v1beta1.Query/CommunityPool",
         distribution::query_community_pool

@@ -3,6 +3,7 @@
 use trainyard_proto::{
     address::Address,
     any::{self, Any},
+    consensus,
     cosmos::{
         authz::v1beta1::{MsgExec, MsgGrant, MsgRevoke},
         bank::v1beta1::MsgSend,
@@ -110,6 +111,7 @@ static ROUTES: &[Route] = &[
     route::<MsgRevokeAllowance>(),
     route::<MsgSoftwareUpgrade>(),
     route::<MsgCancelUpgrade>(),
+    route::<consensus::MsgUpdateParams>(),
 ];
 
 fn decode<M: Handler>(bytes: &[u8]) -> Result<M, Error> {

@@ -16,6 +16,7 @@ mod staking;
 
 use trainyard_proto::{
     any::{self, Any},
+    consensus as limits,
     cosmos::{
         authz::v1beta1::{MsgExec, MsgGrant, MsgRevoke},
         bank::v1beta1::MsgSend,
@@ -116,6 +117,7 @@ pub(crate) static ACTIONS: &[Action] = &[
     action!(rewards::MsgUpdateParams, 1, params::distribution),
     action!(nodes::MsgUpdateParams, 1, params::registry),
     action!(work::MsgUpdateParams, 1, params::job),
+    action!(limits::MsgUpdateParams, 1, params::consensus),
     action!(MsgGrant, 2, authz::grant),
     action!(MsgRevoke, 1, authz::revoke),
     action!(MsgExec, 3, authz::exec),

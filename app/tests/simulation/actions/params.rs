@@ -2,6 +2,7 @@
 
 use trainyard_modules as modules;
 use trainyard_proto::{
+    consensus as limits,
     cosmos::{
         distribution::v1beta1 as rewards, gov::v1 as votes, slashing::v1beta1 as slashes, staking::v1beta1 as stake,
     },
@@ -103,6 +104,27 @@ pub(super) fn job(world: &mut World) -> Option<(&'static str, work::MsgUpdatePar
     let message = work::MsgUpdateParams {
         authority: governance(),
         params: Some(params),
+    };
+    Some((GOVERNANCE, message))
+}
+
+/// Blocks keep room for the crowd.
+pub(super) fn consensus(world: &mut World) -> Option<(&'static str, limits::MsgUpdateParams)> {
+    room(world)?;
+    let mut params = modules::consensus::default_params();
+    if let Some(block) = &mut params.block {
+        block.max_gas = world.random.pick(&[-1, -1, 200_000_000, 1_000_000_000, 1]);
+        block.max_bytes = world.random.pick(&[2 << 20, 4 << 20, 100 << 20, 0]);
+    }
+    if let Some(evidence) = &mut params.evidence {
+        evidence.max_age_num_blocks = i64::from(world.random.within(0, 50));
+    }
+    let message = limits::MsgUpdateParams {
+        authority: governance(),
+        block: params.block,
+        evidence: params.evidence,
+        validator: params.validator.filter(|_| world.random.percent(95)),
+        abci: params.abci.filter(|_| world.random.percent(50)),
     };
     Some((GOVERNANCE, message))
 }
