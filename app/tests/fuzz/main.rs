@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `genesis.rs` | genesis files, bent value by value |
 //! | `messages.rs` | transactions, their messages, and what is signed of them |
+//! | `records.rs` | what workers say they have |
+//! | `snapshots.rs` | snapshots of the state, offered and sent in chunks |
 //! | `queries.rs` | queries, raw keys, and blocks of other proposers |
 
 #[path = "../simulation/actions/mod.rs"]
@@ -14,6 +16,9 @@ mod actions;
 #[path = "../simulation/audit.rs"]
 #[allow(dead_code)]
 mod audit;
+#[path = "../chain/contest_support.rs"]
+#[allow(dead_code)]
+mod contest_support;
 mod genesis;
 #[path = "../../../exact/tests/fuzz/harness.rs"]
 mod harness;
@@ -24,6 +29,8 @@ mod queries;
 #[path = "../simulation/random.rs"]
 #[allow(dead_code)]
 mod random;
+mod records;
+mod snapshots;
 #[path = "../chain/support.rs"]
 #[allow(dead_code)]
 mod support;
