@@ -28,6 +28,7 @@
 //! | `builder.rs` | what a chain starts from |
 //! | `node.rs` | one node: store, application, restart |
 //! | `queries.rs` | what a chain can be asked |
+//! | `shared.rs` | accounts of several keys |
 //! | `tx.rs` | keys by name, crafted transactions, what became of them |
 //! | `network.rs` | beside it, real nodes as processes |
 
@@ -35,6 +36,7 @@ mod builder;
 pub mod network;
 mod node;
 mod queries;
+mod shared;
 mod tx;
 
 use std::{

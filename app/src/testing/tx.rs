@@ -8,6 +8,8 @@ use trainyard_client::{
 };
 use trainyard_proto::{address::Address, any::Any, coin, cosmos::bank::v1beta1::MsgSend};
 
+use super::shared;
+
 /// Gas limit of a transaction that does not say otherwise.
 const GAS_LIMIT: u64 = 5_000_000;
 /// Its fee, utrain.
@@ -23,10 +25,10 @@ pub fn key(name: &str) -> PrivateKey {
         .expect("below the curve's order")
 }
 
-/// The address of a name.
+/// The address of a name; of several, as `alice+bob+carol`, the account that they share, of whom all but one must sign.
 #[must_use]
 pub fn address(name: &str) -> Address {
-    key(name).address()
+    shared::shared(name).map_or_else(|| key(name).address(), |key| key.address())
 }
 
 /// A text in the form of a peer id, a function of the name.
@@ -110,6 +112,10 @@ impl Craft {
     /// The bytes.
     #[must_use]
     pub fn sign(&self) -> Vec<u8> {
+        if shared::shared(&self.signer).is_some() {
+            let (chain_id, number) = (&self.chain_id, self.account_number);
+            return shared::sign(&self.draft, &self.signer, chain_id, number, self.sequence);
+        }
         let data = SignerData {
             chain_id: &self.chain_id,
             account_number: self.account_number,

@@ -27,6 +27,9 @@
 
 mod actions;
 mod audit;
+#[path = "../chain/contest_support.rs"]
+#[allow(dead_code)] // As with `support`.
+mod contest_support;
 mod random;
 #[path = "../chain/support.rs"]
 #[allow(dead_code)] // Other tests use what this one does not.

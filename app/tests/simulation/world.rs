@@ -27,9 +27,11 @@ use crate::{
 };
 
 /// Everybody. Any of them can become anything.
-pub(crate) const ACTORS: [&str; 16] = [
-    "client", "other", "w1", "w2", "w3", "w4", "w5", "e1", "e2", "e3", "e4", "e5", "x", "y", "z", VALIDATOR,
+pub(crate) const ACTORS: [&str; 17] = [
+    "client", "other", "w1", "w2", "w3", "w4", "w5", "e1", "e2", "e3", "e4", "e5", "x", "y", "z", SHARED, VALIDATOR,
 ];
+/// An account of three keys, two of which sign.
+pub(crate) const SHARED: &str = "x+y+z";
 /// Blocks that two chains take after an export.
 const BLOCKS_AFTER: u64 = 30;
 /// Operations between two lines of progress.

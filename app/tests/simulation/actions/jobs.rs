@@ -1,6 +1,7 @@
 //! The life of a job, mostly done right and by the right one.
 
-use trainyard_app::testing::{Chain, TRAIN, address};
+use trainyard_app::testing::{TRAIN, address};
+use trainyard_modules::job;
 use trainyard_proto::job::{
     DataSplit, EvaluatorState, Job, JobSpec, JobState, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys,
     MsgJoinJob, MsgLeaveJob, MsgPostJob, MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult,
@@ -8,6 +9,7 @@ use trainyard_proto::job::{
 };
 
 use crate::{
+    contest_support::{bring, findings, hand_in, join_variant, open_contest, run, variant},
     support::{self, evaluation, plain, post_msg, root, trace as trace_msg, vote as vote_msg},
     view::named,
     world::World,
@@ -69,7 +71,61 @@ fn a_worker(
     world.one_of(&active)
 }
 
+/// A job that has settled with an artifact; nothing where there is none.
+fn settled(world: &mut World) -> Option<u64> {
+    let list = i32::from(JobState::Settled).unsigned_abs();
+    let found = world.chain.read(|state| job::BY_STATE.under(state, &list, 200));
+    let found: Vec<u64> = found.into_iter().map(|((_, id), _)| id).collect();
+    world.random.choose(&found).copied()
+}
+
+/// Variants to choose from: those in a contest's list, and those that workers bring.
+const RATES: [&str; 6] = ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"];
+
+/// Makes a contest of a spec: with a list of variants, one for each worker, or with what workers bring.
+fn compete(world: &mut World, spec: &mut JobSpec) {
+    let workers = spec.requirements.as_ref().unwrap().max_workers as usize;
+    let listed = world.random.percent(70);
+    let JobSpec {
+        model_cid,
+        start_root,
+        task,
+        macs_per_sample,
+        paradigm,
+        ..
+    } = open_contest();
+    let of_contest = JobSpec {
+        model_cid,
+        start_root,
+        task,
+        macs_per_sample,
+        paradigm,
+        variants: if listed {
+            RATES[..workers].iter().map(|r| variant(r)).collect()
+        } else {
+            Vec::new()
+        },
+        floor_ppm: world.random.pick(&[0, 300_000, 800_000]),
+        target_ppm: 0,
+        start_job: 0,
+        ..spec.clone()
+    };
+    *spec = of_contest;
+    if world.random.percent(3) {
+        spec.variants.pop();
+    }
+}
+
 fn spec(world: &mut World) -> JobSpec {
+    let mut spec = ordinary(world);
+    if world.random.percent(30) {
+        compete(world, &mut spec);
+    }
+    spec
+}
+
+fn ordinary(world: &mut World) -> JobSpec {
+    let from = if world.random.percent(70) { settled(world) } else { None };
     let random = &mut world.random;
     let mut spec = if random.percent(50) { support::spec() } else { plain() };
     let requirements = spec.requirements.as_mut().unwrap();
@@ -79,8 +135,8 @@ fn spec(world: &mut World) -> JobSpec {
     requirements.min_reputation = if random.percent(10) { 50 } else { 0 };
     spec.rounds = random.within(0, 3);
     spec.partial_share_bp = random.within(0, 10_000);
-    if random.percent(10) {
-        spec.start_job = 1 + random.below(30);
+    if random.percent(15) {
+        spec.start_job = from.unwrap_or_else(|| 1 + random.below(30));
         spec.start_root.clear();
     }
     spec.target_ppm = if random.percent(30) { 700_000 } else { 0 };
@@ -146,7 +202,21 @@ pub(super) fn join(world: &mut World) -> Option<(&'static str, MsgJoinJob)> {
     let nodes = world.view.nodes.iter().map(|(name, _)| *name).filter(|name| out(name));
     let nodes: Vec<_> = nodes.collect();
     let worker = world.one_of(&nodes)?;
-    Some((worker, support::join(worker, job.id)))
+    let Some(spec) = contest(world, &job) else {
+        return Some((worker, support::join(worker, job.id)));
+    };
+    if spec.variants.is_empty() {
+        let rate = world.random.pick(&RATES);
+        return Some((worker, bring(worker, job.id, rate)));
+    }
+    let index = world.random.within(0, 3);
+    Some((worker, join_variant(worker, job.id, index)))
+}
+
+/// The spec of a job whose workers compete.
+fn contest(world: &World, job: &Job) -> Option<JobSpec> {
+    let found = world.view.jobs.iter().find(|(known, _)| known.id == job.id);
+    found.map(|(_, spec)| spec.clone()).filter(job::competes)
 }
 
 pub(super) fn leave(world: &mut World) -> Option<(&'static str, MsgLeaveJob)> {
@@ -185,7 +255,11 @@ pub(super) fn trace(world: &mut World) -> Option<(&'static str, MsgCommitTrace)>
     let job = a_job(world, training(RoundPhase::Train))?;
     exists(world, &job)?;
     let worker = a_worker(world, &job, |round, who| round.commits.iter().any(|c| c.worker == who))?;
-    let mut message = trace_msg(&world.chain, worker, job.id);
+    let mut message = if contest(world, &job).is_some() {
+        run(&world.chain, worker, job.id)
+    } else {
+        trace_msg(&world.chain, worker, job.id)
+    };
     message.samples = 1 + world.random.below(321);
     if world.random.percent(3) {
         message.round += 1;
@@ -217,7 +291,11 @@ pub(super) fn submit(world: &mut World) -> Option<(&'static str, MsgSubmitResult
     let worker = a_worker(world, &job, |round, who| {
         round.submissions.iter().any(|s| s.worker == who)
     })?;
-    let mut message = support::result(&world.chain, worker, job.id);
+    let mut message = if contest(world, &job).is_some() {
+        hand_in(&world.chain, worker, job.id)
+    } else {
+        support::result(&world.chain, worker, job.id)
+    };
     if world.random.percent(8) {
         message.artifact.as_mut().unwrap().model_sha256 = root(worker);
     }
@@ -225,7 +303,19 @@ pub(super) fn submit(world: &mut World) -> Option<(&'static str, MsgSubmitResult
 }
 
 /// A function of job and evaluator, so that what was committed to can be revealed; some are far from the others.
-fn score(chain: &Chain, evaluator: &str, id: u64) -> (MsgCommitEvaluation, MsgRevealEvaluation) {
+fn score(world: &World, evaluator: &str, job: &Job) -> (MsgCommitEvaluation, MsgRevealEvaluation) {
+    let (chain, id) = (&world.chain, job.id);
+    if contest(world, job).is_some() {
+        let found = job::contestants(job).map(|worker| {
+            let worker = named(&worker.address);
+            // Some artifacts are rejected, by all or by one; some score far from the others.
+            let luck = root(format!("{id} {worker}"))[0];
+            let odd = root(format!("{id} {worker} {evaluator}"))[0];
+            let score = u32::from(luck) * 3_000 + if odd < 30 { 90_000 } else { 0 };
+            (worker, (luck > 20 && odd < 240).then_some(score))
+        });
+        return findings(chain, evaluator, id, &found.collect::<Vec<_>>());
+    }
     let odd = (id + u64::from(root(evaluator)[0])).is_multiple_of(5);
     let score = id * 1_000 % 900_000 + if odd { 90_000 } else { 0 };
     evaluation(chain, evaluator, id, u32::try_from(score).unwrap())
@@ -237,18 +327,21 @@ pub(super) fn commit(world: &mut World) -> Option<(&'static str, MsgCommitEvalua
     let waiting = serving(&job).filter(|e| e.commitment.is_empty());
     let waiting: Vec<_> = waiting.map(|e| named(&e.address)).collect();
     let evaluator = world.one_of(&waiting)?;
-    Some((evaluator, score(&world.chain, evaluator, job.id).0))
+    Some((evaluator, score(world, evaluator, &job).0))
 }
 
 pub(super) fn reveal(world: &mut World) -> Option<(&'static str, MsgRevealEvaluation)> {
     let job = a_job(world, |job| job.state() == JobState::Revealing)?;
     exists(world, &job)?;
-    let waiting = serving(&job).filter(|e| e.attestation.is_none());
+    let waiting = serving(&job).filter(|e| e.attestation.is_none() && e.attestations.is_empty());
     let waiting: Vec<_> = waiting.map(|e| named(&e.address)).collect();
     let evaluator = world.one_of(&waiting)?;
-    let mut message = score(&world.chain, evaluator, job.id).1;
+    let mut message = score(world, evaluator, &job).1;
     if world.random.percent(4) {
         message.score_ppm ^= 1;
+    }
+    if world.random.percent(4) {
+        message.scores.pop();
     }
     Some((evaluator, message))
 }
