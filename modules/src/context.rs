@@ -94,21 +94,64 @@ pub fn whole_seconds(duration: Option<&Duration>) -> u64 {
     duration.map_or(0, |d| u64::try_from(d.seconds).unwrap_or(0))
 }
 
-/// Blocks of an epoch (parameter, set at genesis).
+/// Blocks of an epoch.
 pub const EPOCH_BLOCKS: Item<u64> = Item::new("core/epoch_blocks");
+/// Number of the epoch of the next block.
+pub const EPOCH: Item<u64> = Item::new("core/epoch");
+/// Its first height.
+pub const EPOCH_FIRST: Item<u64> = Item::new("core/epoch_first");
 /// The beacon after the last block (32 bytes).
 const BEACON: Item<Vec<u8>> = Item::new("core/beacon");
 
-/// The epoch that `height` lies in, from 0, when heights start at 1.
-#[must_use]
-pub fn epoch_of(height: u64, epoch_blocks: u64) -> u64 {
-    height.saturating_sub(1) / epoch_blocks.max(1)
+/// The epoch that goes on. Numbers rise by one from epoch to epoch, however long each of them was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Its first height.
+    pub first: u64,
+    /// Blocks that it has, unless governance changes that before its end.
+    pub blocks: u64,
 }
 
-/// Whether `height` is the last of its epoch.
-#[must_use]
-pub fn is_epoch_end(height: u64, epoch_blocks: u64) -> bool {
-    height.is_multiple_of(epoch_blocks.max(1))
+impl Epoch {
+    /// The epoch of the block that is executed, or, between two blocks, of the next.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn read(state: &mut State<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            number: EPOCH.get(state)?,
+            first: EPOCH_FIRST.get(state)?,
+            blocks: EPOCH_BLOCKS.get(state)?.max(1),
+        })
+    }
+
+    /// Its last height, if it stays as long as it is.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.first.saturating_add(self.blocks - 1)
+    }
+
+    /// The first height of the epoch `number`, if all epochs from here to there are as long as this one.
+    #[must_use]
+    pub fn first_of(&self, number: u64) -> u64 {
+        let way = number.abs_diff(self.number).saturating_mul(self.blocks);
+        if number < self.number {
+            self.first.saturating_sub(way)
+        } else {
+            self.first.saturating_add(way)
+        }
+    }
+
+    /// Ends it with the block of `height`: the next one begins with the block after it.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn end(&self, state: &mut State<'_>, height: u64) -> Result<(), Error> {
+        EPOCH.set(state, &self.number.saturating_add(1))?;
+        EPOCH_FIRST.set(state, &height.saturating_add(1))
+    }
 }
 
 /// Moves the beacon on by one block: `β_h = H(tag ‖ β_{h-1} ‖ h ‖ block hash)`.

@@ -210,6 +210,10 @@ pub(super) enum Consensus {
 pub(super) enum Pouw {
     /// The beacon
     Beacon,
+    /// The epoch that goes on: its number and heights
+    Epoch,
+    /// Parameters
+    Params,
     /// What an epoch's work came to
     Checkpoint {
         /// The epoch; 0 is the latest
@@ -264,6 +268,14 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
         }
         Command::Pouw(Pouw::Beacon) => {
             ask.show::<_, pouw::QueryBeaconResponse>(pouw::QueryBeaconRequest {})
+                .await
+        }
+        Command::Pouw(Pouw::Epoch) => {
+            ask.show::<_, pouw::QueryEpochResponse>(pouw::QueryEpochRequest {})
+                .await
+        }
+        Command::Pouw(Pouw::Params) => {
+            ask.show::<_, pouw::QueryParamsResponse>(pouw::QueryParamsRequest {})
                 .await
         }
         Command::Pouw(Pouw::Checkpoint { epoch }) => {

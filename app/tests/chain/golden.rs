@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, address, peer_id, send};
 use trainyard_modules::{
     auth, authz, bank, consensus,
-    context::{Block, EPOCH_BLOCKS},
+    context::{Block, EPOCH, EPOCH_BLOCKS, EPOCH_FIRST},
     distribution as rewards, feegrant, fees,
     gas::Gas,
     gov, job,
@@ -227,6 +227,8 @@ fn keys() -> Vec<(&'static str, Vec<u8>)> {
     let denom = || "utrain".to_string();
     vec![
         ("context::EPOCH_BLOCKS", EPOCH_BLOCKS.raw_key()),
+        ("context::EPOCH", EPOCH.raw_key()),
+        ("context::EPOCH_FIRST", EPOCH_FIRST.raw_key()),
         ("context::BEACON (private)", b"core/beacon".to_vec()),
         ("auth::ACCOUNTS", auth::ACCOUNTS.raw_key(&a)),
         ("auth::NEXT_NUMBER", auth::NEXT_NUMBER.raw_key()),

@@ -16,7 +16,7 @@ use trainyard_proto::{
         staking::v1beta1 as staking_wire,
         upgrade::v1beta1::{MsgCancelUpgrade, MsgSoftwareUpgrade, Plan},
     },
-    fees as fees_wire, job as job_wire,
+    fees as fees_wire, job as job_wire, pouw as pouw_wire,
     registry::{self as registry_wire, MsgUpdateMembers},
 };
 
@@ -280,6 +280,10 @@ pub(crate) fn governed(to: &str) -> Vec<Any> {
             evidence: limits.evidence,
             validator: limits.validator,
             abci: None,
+        }),
+        any::pack(&pouw_wire::MsgUpdateParams {
+            authority: authority.clone(),
+            params: Some(pouw_wire::Params { epoch_blocks: 12 }),
         }),
         any::pack(&MsgUpdateMembers {
             authority,

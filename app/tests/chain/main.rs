@@ -17,6 +17,7 @@
 //! | `fees.rs` | the base fee |
 //! | `gov.rs`, `grants.rs` | messages of governance, permissions and allowances; what they do is tested in `modules` |
 //! | `consensus.rs` | the parameters of consensus, changed by governance |
+//! | `epochs.rs` | how long epochs are, changed by governance |
 //! | `explain.rs` | why things stand as they stand, as people read it |
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
@@ -34,6 +35,7 @@ mod contest;
 mod contest_rules;
 mod contest_support;
 mod distribution;
+mod epochs;
 mod explain;
 mod fees;
 mod garbage;

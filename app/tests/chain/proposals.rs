@@ -282,6 +282,10 @@ fn a_genesis_that_cannot_be_is_refused_with_its_reason() {
         (&|g| g.genutil.gen_txs[0].push('!'), vec!["gentx 0: not base64"]),
         (&|g| g.genutil.gen_txs[0] = "AAAA".into(), vec!["gentx 0:"]),
         (&|g| g.core.epoch_blocks = 0, vec!["epoch_blocks is 0", "1 to 1000000"]),
+        (
+            &|g| g.core.epoch_first = 7,
+            vec!["core epoch 0 has the heights 7 to", "the first block's, 1, among them"],
+        ),
         (&|g| g.core.beacon = "ff".into(), vec!["core beacon \"ff\"", "32 bytes"]),
         (&|g| g.bank.balances.push(g.bank.balances[0].clone()), vec!["twice"]),
         (

@@ -2,7 +2,7 @@
 
 use crate::{
     authz,
-    context::{Block, Ctx, EPOCH_BLOCKS, Event, advance_beacon, is_epoch_end},
+    context::{Block, Ctx, Epoch, Event, advance_beacon},
     error::Error,
     feegrant, fees, gov, job, pouw, registry,
     slashing::{self, LastCommit},
@@ -43,9 +43,12 @@ pub fn end_block(state: &mut State<'_>, block: &Block, gas: u64, events: &mut Ve
     job::end_block(&mut ctx)?;
     registry::end_block(&mut ctx)?;
     staking::end_block(&mut ctx)?;
-    if !is_epoch_end(block.height, EPOCH_BLOCKS.get(ctx.state)?) {
+    // Governance may just have made it shorter.
+    let epoch = Epoch::read(ctx.state)?;
+    if block.height < epoch.last() {
         return Ok(Vec::new());
     }
-    pouw::end_epoch(&mut ctx)?;
+    pouw::end_epoch(&mut ctx, &epoch)?;
+    epoch.end(ctx.state, block.height)?;
     staking::end_epoch(&mut ctx)
 }

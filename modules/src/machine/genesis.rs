@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth, authz, bank, consensus,
-    context::{self, Block, EPOCH_BLOCKS, Event},
+    context::{self, Block, EPOCH, EPOCH_BLOCKS, EPOCH_FIRST, Epoch, Event},
     distribution,
     error::{Error, SdkError},
     feegrant, fees, gov, job, pouw, registry, slashing,
@@ -79,6 +79,12 @@ pub struct Genesis {
 pub struct Core {
     /// Blocks of an epoch.
     pub epoch_blocks: u64,
+    /// Number of the epoch that the first block lies in.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Its first height; 0 is that of the first block.
+    #[serde(default)]
+    pub epoch_first: u64,
     /// The beacon, hex (32 bytes); empty starts a chain of its own from the chain id.
     #[serde(default)]
     pub beacon: String,
@@ -88,6 +94,8 @@ impl Default for Core {
     fn default() -> Self {
         Self {
             epoch_blocks: 100,
+            epoch: 0,
+            epoch_first: 0,
             beacon: String::new(),
         }
     }
@@ -131,11 +139,7 @@ pub fn init_genesis(
         consensus,
         genutil,
     } = genesis;
-    if !(1..=1_000_000).contains(&core.epoch_blocks) {
-        let log = format!("core epoch_blocks is {}, expected 1 to 1000000", core.epoch_blocks);
-        return Err(SdkError::InvalidRequest(log).into());
-    }
-    EPOCH_BLOCKS.set(state, &core.epoch_blocks)?;
+    set_epoch(state, core, block.height.saturating_add(1))?;
     let beacon = if core.beacon.is_empty() {
         Sha256::digest(format!("trainyard/genesis/v1\0{}", block.chain_id)).into()
     } else {
@@ -184,6 +188,28 @@ pub fn init_genesis(
     Ok(updates)
 }
 
+/// Writes the epoch that the block of the height `first` lies in.
+fn set_epoch(state: &mut State<'_>, core: &Core, first: u64) -> Result<(), Error> {
+    pouw::check_epoch_blocks(core.epoch_blocks)?;
+    let began = if core.epoch_first == 0 { first } else { core.epoch_first };
+    let epoch = Epoch {
+        number: core.epoch,
+        first: began,
+        blocks: core.epoch_blocks,
+    };
+    if !(began..=epoch.last()).contains(&first) {
+        let log = format!(
+            "core epoch {} has the heights {began} to {}, expected the first block's, {first}, among them",
+            core.epoch,
+            epoch.last()
+        );
+        return Err(SdkError::InvalidRequest(log).into());
+    }
+    EPOCH_BLOCKS.set(state, &epoch.blocks)?;
+    EPOCH.set(state, &epoch.number)?;
+    EPOCH_FIRST.set(state, &epoch.first)
+}
+
 fn gentx(state: &mut State<'_>, block: &Block, text: &str, events: &mut Vec<Event>) -> Result<(), Error> {
     let bytes = STANDARD
         .decode(text)
@@ -206,6 +232,8 @@ pub fn export(state: &mut State<'_>) -> Result<Genesis, Error> {
     Ok(Genesis {
         core: Core {
             epoch_blocks: EPOCH_BLOCKS.get(state)?,
+            epoch: EPOCH.get(state)?,
+            epoch_first: EPOCH_FIRST.get(state)?,
             beacon: hex::encode(context::beacon(state)?),
         },
         auth: auth::export(state)?,

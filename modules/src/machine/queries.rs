@@ -185,6 +185,8 @@ static QUERIES: &[(&str, Answer)] = &[
         })
     }),
     answer!("/trainyard.pouw.v1.Query/Checkpoint", pouw::query_checkpoint),
+    answer!("/trainyard.pouw.v1.Query/Epoch", pouw::query_epoch),
+    answer!("/trainyard.pouw.v1.Query/Params", pouw::query_params),
     answer!("/trainyard.registry.v1.Query/Members", registry::query_members),
     answer!("/trainyard.registry.v1.Query/Node", registry::query_node),
     answer!("/trainyard.registry.v1.Query/NodeByPeer", registry::query_node_by_peer),

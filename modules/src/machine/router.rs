@@ -28,6 +28,7 @@ use trainyard_proto::{
         self, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob, MsgPostJob,
         MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
     },
+    pouw,
     registry::{self, MsgLeave, MsgRegister, MsgRenew, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
 
@@ -112,6 +113,7 @@ static ROUTES: &[Route] = &[
     route::<MsgSoftwareUpgrade>(),
     route::<MsgCancelUpgrade>(),
     route::<consensus::MsgUpdateParams>(),
+    route::<pouw::MsgUpdateParams>(),
 ];
 
 fn decode<M: Handler>(bytes: &[u8]) -> Result<M, Error> {

@@ -5,24 +5,29 @@
 //! | `pouw/checkpoint/{epoch}` | [`EpochCheckpoint`], provable with ICS23 against the next header |
 //! | `pouw/latest` | epoch of the last checkpoint, plus one |
 //!
+//! Messages: by governance `UpdateParams`, which changes how long epochs are ([`crate::context::Epoch`]).
+//!
 //! Every tenth height is a slot: its header names the root of the traces committed so far in the epoch and the model that
 //! settled last. Receipts, lots and rewards take the place of this when audits exist (PROTOCOL §4).
 
 use serde::{Deserialize, Serialize};
 use trainyard_exact::merkle;
 use trainyard_proto::{
+    address::Address,
     any::{self, Any},
     job::MsgSubmitResult,
     pouw::{
-        EpochCheckpoint, PouwHeader, QueryBeaconRequest, QueryBeaconResponse, QueryCheckpointRequest,
-        QueryCheckpointResponse,
+        EpochCheckpoint, MsgUpdateParams, MsgUpdateParamsResponse, Params, PouwHeader, QueryBeaconRequest,
+        QueryBeaconResponse, QueryCheckpointRequest, QueryCheckpointResponse, QueryEpochRequest, QueryEpochResponse,
+        QueryParamsRequest, QueryParamsResponse,
     },
     prost::Message,
 };
 
 use crate::{
-    context::{Ctx, EPOCH_BLOCKS, Event, beacon, epoch_of},
+    context::{Ctx, EPOCH_BLOCKS, Epoch, Event, Handler, beacon},
     error::{Error, SdkError},
+    governed::{given, only_governance},
     job::{COMMIT_LOG, LOG_COMMITS, LOG_MODELS, LOG_UNITS, MODEL_LOG},
     state::{Item, Map, State},
 };
@@ -74,13 +79,14 @@ pub fn is_header(tx: &[u8]) -> bool {
     Any::decode(tx).is_ok_and(|any| any.type_url == any::type_url::<PouwHeader>())
 }
 
-/// Writes the epoch's checkpoint and empties its logs.
+/// Writes the checkpoint of an epoch that ends and empties its logs.
 ///
 /// # Errors
 /// The store failed.
-pub fn end_epoch(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
-    let blocks = EPOCH_BLOCKS.get(ctx.state)?;
-    let epoch = epoch_of(ctx.block.height, blocks);
+pub fn end_epoch(ctx: &mut Ctx<'_, '_>, epoch: &Epoch) -> Result<(), Error> {
+    let Epoch {
+        number: epoch, first, ..
+    } = *epoch;
     let commits = COMMIT_LOG.all(ctx.state)?;
     let models = MODEL_LOG.all(ctx.state)?;
     let root = |log: &[(u64, Vec<u8>)]| {
@@ -89,7 +95,7 @@ pub fn end_epoch(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
     };
     let checkpoint = EpochCheckpoint {
         epoch,
-        first_height: epoch * blocks + 1,
+        first_height: first,
         last_height: ctx.block.height,
         commits_root: root(&commits),
         models_root: root(&models),
@@ -107,13 +113,72 @@ pub fn end_epoch(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
     LOG_MODELS.set(ctx.state, &0)?;
     LOG_UNITS.set(ctx.state, &0)?;
     CHECKPOINTS.set(ctx.state, &epoch, &checkpoint)?;
-    EPOCHS.set(ctx.state, &(epoch + 1))?;
+    EPOCHS.set(ctx.state, &epoch.saturating_add(1))?;
     ctx.emit(
         Event::new("epoch_checkpoint")
             .with("epoch", epoch)
             .with("units", checkpoint.units),
     );
     Ok(())
+}
+
+/// Blocks of an epoch, at most.
+const MAX_EPOCH_BLOCKS: u64 = 1_000_000;
+
+/// Checks how long epochs are to be.
+///
+/// # Errors
+/// They cannot be so long.
+pub fn check_epoch_blocks(blocks: u64) -> Result<(), Error> {
+    if (1..=MAX_EPOCH_BLOCKS).contains(&blocks) {
+        return Ok(());
+    }
+    let log = format!("core epoch_blocks is {blocks}, expected 1 to {MAX_EPOCH_BLOCKS}");
+    Err(SdkError::InvalidRequest(log).into())
+}
+
+impl Handler for MsgUpdateParams {
+    type Response = MsgUpdateParamsResponse;
+
+    fn signer(&self) -> Result<Address, Error> {
+        Ok(self.authority.parse()?)
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        check_epoch_blocks(given(self.params.as_ref())?.epoch_blocks)
+    }
+
+    fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgUpdateParamsResponse, Error> {
+        only_governance(self.signer()?)?;
+        let Params { epoch_blocks } = given(self.params.as_ref())?;
+        EPOCH_BLOCKS.set(ctx.state, epoch_blocks)?;
+        ctx.emit(Event::new("epoch_blocks").with("blocks", epoch_blocks));
+        Ok(MsgUpdateParamsResponse {})
+    }
+}
+
+/// `/trainyard.pouw.v1.Query/Params`.
+///
+/// # Errors
+/// The store failed.
+pub fn query_params(state: &mut State<'_>, _: QueryParamsRequest) -> Result<QueryParamsResponse, Error> {
+    let epoch_blocks = EPOCH_BLOCKS.get(state)?;
+    Ok(QueryParamsResponse {
+        params: Some(Params { epoch_blocks }),
+    })
+}
+
+/// `/trainyard.pouw.v1.Query/Epoch`: that of the next block.
+///
+/// # Errors
+/// The store failed.
+pub fn query_epoch(state: &mut State<'_>, _: QueryEpochRequest) -> Result<QueryEpochResponse, Error> {
+    let epoch = Epoch::read(state)?;
+    Ok(QueryEpochResponse {
+        epoch: epoch.number,
+        first_height: epoch.first,
+        last_height: epoch.last(),
+    })
 }
 
 /// `/trainyard.pouw.v1.Query/Beacon`.

@@ -8,7 +8,7 @@ use trainyard_proto::{
 
 use super::{LEFT, NODES, PARAMS, PENALTIES, RegistryError, bonds, node};
 use crate::{
-    context::{Ctx, EPOCH_BLOCKS, Event, Handler, epoch_of},
+    context::{Ctx, EPOCH, Event, Handler},
     error::Error,
 };
 
@@ -66,7 +66,7 @@ pub(super) const MAX_REPUTATION: u32 = 100;
 
 /// The epoch of this block, plus one: 0 is none.
 fn this_epoch(ctx: &mut Ctx<'_, '_>) -> Result<u64, Error> {
-    Ok(epoch_of(ctx.block.height, EPOCH_BLOCKS.get(ctx.state)?).saturating_add(1))
+    Ok(EPOCH.get(ctx.state)?.saturating_add(1))
 }
 
 fn penalize(

@@ -60,7 +60,7 @@ use trainyard_proto::{
 
 use crate::{
     bank,
-    context::EPOCH_BLOCKS,
+    context::Epoch,
     error::{Error, coded},
     state::{Item, Map, State},
 };
@@ -169,14 +169,14 @@ pub fn obstacles(state: &mut State<'_>, height: u64, node: &Node, role: Role) ->
 /// What nodes are held to, read once for all that are looked at.
 struct Rules {
     params: Params,
-    epoch_blocks: u64,
+    epoch: Epoch,
 }
 
 impl Rules {
     fn read(state: &mut State<'_>) -> Result<Self, Error> {
         Ok(Self {
             params: PARAMS.get(state)?,
-            epoch_blocks: EPOCH_BLOCKS.get(state)?,
+            epoch: Epoch::read(state)?,
         })
     }
 
@@ -213,8 +213,7 @@ impl Rules {
 
     /// The first height of the `epochs`th epoch after the one in which a node stated its capability hash.
     fn after_statement(&self, node: &Node, epochs: u64) -> u64 {
-        let epoch = node.capability_epoch.saturating_add(epochs);
-        epoch.saturating_mul(self.epoch_blocks).saturating_add(1)
+        self.epoch.first_of(node.capability_epoch.saturating_add(epochs))
     }
 
     /// The height from which on a node's capability hash has lapsed.

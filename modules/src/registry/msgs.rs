@@ -12,7 +12,7 @@ use trainyard_proto::{
 use super::{LEFT, NODES, PARAMS, PEERS, RegistryError, Rules, bonds::check_bond, node, set_roles};
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, EPOCH_BLOCKS, Event, Handler, epoch_of},
+    context::{Ctx, EPOCH, Event, Handler},
     error::Error,
 };
 
@@ -83,10 +83,6 @@ fn claim_peer(ctx: &mut Ctx<'_, '_>, peer: &str, owner: Address) -> Result<(), E
     PEERS.set(ctx.state, &key, &owner.0.to_vec())
 }
 
-fn epoch(ctx: &mut Ctx<'_, '_>) -> Result<u64, Error> {
-    Ok(epoch_of(ctx.block.height, EPOCH_BLOCKS.get(ctx.state)?))
-}
-
 impl Handler for MsgRegister {
     type Response = MsgRegisterResponse;
 
@@ -131,7 +127,7 @@ impl Handler for MsgRegister {
             peer_id: self.peer_id.clone(),
             x25519_key: self.x25519_key.clone(),
             capability_hash: self.capability_hash.clone(),
-            capability_epoch: epoch(ctx)?,
+            capability_epoch: EPOCH.get(ctx.state)?,
             classes: self.classes.clone(),
             registered_at: ctx.block.height,
             moniker: self.moniker.clone(),
@@ -193,7 +189,7 @@ impl Handler for MsgUpdate {
         }
         if !self.capability_hash.is_empty() {
             node.capability_hash.clone_from(&self.capability_hash);
-            node.capability_epoch = epoch(ctx)?;
+            node.capability_epoch = EPOCH.get(ctx.state)?;
         }
         if !self.roles.is_empty() {
             set_roles(ctx.state, &owner, &node.roles, &self.roles)?;
@@ -244,7 +240,7 @@ impl Handler for MsgRenew {
         if !self.capability_hash.is_empty() {
             node.capability_hash.clone_from(&self.capability_hash);
         }
-        node.capability_epoch = epoch(ctx)?;
+        node.capability_epoch = EPOCH.get(ctx.state)?;
         NODES.set(ctx.state, &owner, &node)?;
         let lapses_at = Rules::read(ctx.state)?.lapses_at(&node);
         ctx.emit(

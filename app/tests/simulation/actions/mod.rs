@@ -39,6 +39,7 @@ use trainyard_proto::{
         self as work, MsgCancelJob, MsgCommitEvaluation, MsgCommitTrace, MsgGrantKeys, MsgJoinJob, MsgLeaveJob,
         MsgPostJob, MsgRepostJob, MsgRevealEvaluation, MsgRoundResult, MsgSubmitResult, MsgTopUpJob,
     },
+    pouw,
     registry::{self as nodes, MsgLeave, MsgRegister, MsgRenew, MsgUnbond, MsgUpdate, MsgUpdateMembers},
 };
 
@@ -118,6 +119,7 @@ pub(crate) static ACTIONS: &[Action] = &[
     action!(nodes::MsgUpdateParams, 1, params::registry),
     action!(work::MsgUpdateParams, 1, params::job),
     action!(limits::MsgUpdateParams, 1, params::consensus),
+    action!(pouw::MsgUpdateParams, 1, params::epochs),
     action!(MsgGrant, 2, authz::grant),
     action!(MsgRevoke, 1, authz::revoke),
     action!(MsgExec, 3, authz::exec),

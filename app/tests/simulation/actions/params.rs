@@ -7,7 +7,7 @@ use trainyard_proto::{
         distribution::v1beta1 as rewards, gov::v1 as votes, slashing::v1beta1 as slashes, staking::v1beta1 as stake,
     },
     dec::Dec,
-    fees as price, job as work, registry as nodes,
+    fees as price, job as work, pouw as work_proof, registry as nodes,
 };
 
 use super::{GOVERNANCE, gov::room, gov::short_votes};
@@ -125,6 +125,17 @@ pub(super) fn consensus(world: &mut World) -> Option<(&'static str, limits::MsgU
         evidence: params.evidence,
         validator: params.validator.filter(|_| world.random.percent(95)),
         abci: params.abci.filter(|_| world.random.percent(50)),
+    };
+    Some((GOVERNANCE, message))
+}
+
+/// Shorter than the epoch that goes on, longer, or of one block.
+pub(super) fn epochs(world: &mut World) -> Option<(&'static str, work_proof::MsgUpdateParams)> {
+    room(world)?;
+    let epoch_blocks = world.random.pick(&[0, 1, 4, 9, 15, 24]);
+    let message = work_proof::MsgUpdateParams {
+        authority: governance(),
+        params: Some(work_proof::Params { epoch_blocks }),
     };
     Some((GOVERNANCE, message))
 }
