@@ -230,3 +230,64 @@ fn a_transaction_is_signed_by_two_of_three_without_a_node() {
     let mode = &alone["authInfo"]["signerInfos"][0]["modeInfo"]["single"]["mode"];
     assert_eq!(mode, "SIGN_MODE_LEGACY_AMINO_JSON");
 }
+
+/// What `systemd-analyze verify` says of our units, with programs that are there in the place of ours. Where the machine has
+/// no systemd, only their form is looked at.
+#[test]
+fn the_units_are_what_systemd_takes() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../localnet/systemd");
+    let scratch = tempfile::tempdir().unwrap();
+    let mut copies = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let value = |key: &str| {
+            let lines: Vec<_> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+                .collect();
+            assert_eq!(lines.len(), 1, "{name} has {} lines {key}=", lines.len());
+            lines[0].to_owned()
+        };
+        // What may be written is the home, and it is the user's own.
+        assert!(
+            text.contains(&format!("_HOME=/var/lib/{}", value("StateDirectory"))),
+            "{name}"
+        );
+        assert_eq!(
+            (value("ProtectSystem").as_str(), value("StateDirectoryMode").as_str()),
+            ("strict", "0700")
+        );
+        assert!(
+            !value("User").is_empty() && value("ExecStart").contains(" start"),
+            "{name}"
+        );
+        // Only who speaks the protocol says that it does.
+        assert_eq!(value("Type") == "notify", name == "trainyard.service");
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            assert!(
+                line.starts_with('[') && line.ends_with(']') || line.contains('='),
+                "{name}: {line}"
+            );
+        }
+        let program = value("ExecStart").split(' ').next().unwrap().to_owned();
+        let runnable = text
+            .replace(&program, "/bin/true")
+            .replace(&format!("User={}\n", value("User")), "");
+        copies.push(scratch.path().join(name));
+        std::fs::write(copies.last().unwrap(), runnable).unwrap();
+    }
+    assert_eq!(copies.len(), 3);
+    match Command::new("systemd-analyze").arg("verify").args(&copies).output() {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            // It may complain of units of this machine as well.
+            let ours = said
+                .lines()
+                .filter(|line| line.contains(scratch.path().to_str().unwrap()));
+            assert_eq!(ours.count(), 0, "{said}");
+        }
+        Err(error) => eprintln!("not verified by systemd-analyze: {error}"),
+    }
+}

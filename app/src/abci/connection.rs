@@ -66,7 +66,7 @@ fn answer<A: Application>(app: &A, request: request::Value) -> Result<response::
     let start = Instant::now();
     // After a panic the application is never called again, so nobody sees what the panic left half done.
     let result = catch_unwind(AssertUnwindSafe(|| dispatch(app, request)));
-    tracing::trace!(call, micros = start.elapsed().as_micros(), "answered");
+    tracing::trace!(target: "abci", call, micros = start.elapsed().as_micros(), "answered");
     let result = result.unwrap_or_else(|panic| Err(FatalError::new(format!("panic: {}", text(panic.as_ref())))));
     result.map_err(|reason| Broken::Application { call, reason })
 }

@@ -221,19 +221,19 @@ impl<A: Application> Connections<A> {
 
     fn start(&mut self, stream: Stream) {
         if self.open.len() >= MAX_CONNECTIONS {
-            tracing::warn!("refused an ABCI connection: {MAX_CONNECTIONS} are open already");
+            tracing::warn!(target: "abci", "refused an ABCI connection: {MAX_CONNECTIONS} are open already");
             return;
         }
         let (input, output) = match stream.halves() {
             Ok(halves) => halves,
             Err(error) => {
-                tracing::warn!(%error, "dropped an ABCI connection");
+                tracing::warn!(target: "abci", %error, "dropped an ABCI connection");
                 return;
             }
         };
         self.count += 1;
         let (id, app, events) = (self.count, Arc::clone(&self.app), self.events.clone());
-        tracing::debug!(id, "ABCI connection opened");
+        tracing::debug!(target: "abci", id, "ABCI connection opened");
         self.open.insert(id, stream);
         thread::spawn(move || {
             let outcome = connection::serve(app.as_ref(), input, output);
@@ -246,8 +246,8 @@ impl<A: Application> Connections<A> {
             let _ = stream.shutdown(Shutdown::Both);
         }
         match outcome {
-            Ok(()) => tracing::debug!(id, "ABCI connection closed"),
-            Err(Broken::Peer(error)) => tracing::warn!(id, %error, "ABCI connection closed"),
+            Ok(()) => tracing::debug!(target: "abci", id, "ABCI connection closed"),
+            Err(Broken::Peer(error)) => tracing::warn!(target: "abci", id, %error, "ABCI connection closed"),
             Err(broken @ Broken::Application { .. }) => return Err(ServerError::Application(broken.to_string())),
         }
         Ok(())
@@ -261,7 +261,7 @@ impl<A: Application> Connections<A> {
         let deadline = Instant::now() + STOP_PATIENCE;
         while !self.open.is_empty() {
             let Ok(event) = inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
-                tracing::warn!("stopped with {} ABCI calls still running", self.open.len());
+                tracing::warn!(target: "abci", "stopped with {} ABCI calls still running", self.open.len());
                 break;
             };
             if let Event::Ended(id, outcome) = event {

@@ -6,6 +6,7 @@
 //! reads.rs     the committed state as the state machine reads it
 //! snapshots.rs snapshots of the state: taken, offered, restored
 //! convert.rs   between the state machine's types and tendermint's
+//! gauges.rs    what an operator watches of the state
 //! query.rs     queries by path, and raw keys with ICS23 proofs
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! a replayed block cannot come out differently. `InitChain` persists nothing: its state is committed with block 1.
 
 mod convert;
+mod gauges;
 mod query;
 mod reads;
 mod snapshots;
@@ -38,7 +40,7 @@ use trainyard_modules::{
     upgrade::{self, Binary, Plan, Refusal},
 };
 
-pub use self::snapshots::SnapshotConfig;
+pub use self::{gauges::Gauge, snapshots::SnapshotConfig};
 use self::{
     reads::{Committed, Reads, Remembered, Values},
     snapshots::Snapshots,

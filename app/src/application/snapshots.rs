@@ -92,6 +92,12 @@ impl Application {
         });
     }
 
+    /// Heights of the snapshots that it offers, newest first.
+    pub fn snapshot_heights(&self) -> Vec<u64> {
+        let folder = self.config.snapshots.as_ref().map(|config| config.folder.as_path());
+        folder.map(heights).unwrap_or_default()
+    }
+
     /// `ListSnapshots`.
     pub(super) fn list_snapshots(&self) -> abci::ResponseListSnapshots {
         let Some(config) = &self.config.snapshots else {
@@ -209,7 +215,10 @@ impl Application {
         let expected = incoming.metadata.chunks.get(incoming.next);
         let hash: [u8; 32] = Sha256::digest(&request.chunk).into();
         if index != incoming.next || request.chunk.len() > MAX_CHUNK || expected.is_none_or(|found| *found != hash) {
-            tracing::warn!(target: "node", chunk = index, sender = request.sender, "refused a chunk of a snapshot");
+            tracing::warn!(
+                target: "node", chunk = index, sender = request.sender,
+                "refused a chunk of a snapshot: its SHA-256 is not the snapshot's; asking others for it"
+            );
             return Ok(abci::ResponseApplySnapshotChunk {
                 result: Answer::Retry.into(),
                 refetch_chunks: vec![request.index],

@@ -16,6 +16,7 @@
 //! | `status` | `status` of a node |
 //! | `testnet` | `testnet`: homes of several validators on one machine |
 //! | `output` | results as text or JSON |
+//! | `logging` | what is logged, and how |
 
 mod data;
 mod explain;
@@ -24,6 +25,7 @@ mod init;
 mod job;
 mod keys;
 mod light;
+mod logging;
 mod model;
 mod output;
 mod query;
@@ -33,12 +35,12 @@ mod testnet;
 mod tx;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use color_eyre::eyre::{Result, WrapErr as _, eyre};
+use tracing::level_filters::LevelFilter;
 use trainyard_client::keys::{Backend, Keyring};
 use trainyard_client::rpc::Client;
 use trainyard_modules::upgrade::Binary;
@@ -46,6 +48,7 @@ use trainyard_proto::address::Address;
 
 pub use output::Format;
 
+use self::logging::{LogFilter, LogFormat};
 use crate::node::CHILD_COMMAND;
 use crate::node::home::Home;
 
@@ -168,12 +171,12 @@ enum Command {
 /// Runs the command line of this process, which is the program `binary`.
 pub fn main(binary: &'static Binary) -> ExitCode {
     let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
-    init_logging(match &cli.command {
-        Command::Start(start) => start.log_level,
+    match &cli.command {
+        Command::Start(start) => logging::init(&start.log_level, start.log_format),
         // Its keys are plain text by intention, and its answer says so.
-        Command::Testnet(_) => tracing::Level::ERROR,
-        _ => tracing::Level::WARN,
-    });
+        Command::Testnet(_) => logging::init(&LogFilter::level(LevelFilter::ERROR), LogFormat::Text),
+        _ => logging::init(&LogFilter::level(LevelFilter::WARN), LogFormat::Text),
+    }
     match run(cli, binary) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -232,17 +235,6 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Runtime::new()
         .wrap_err("cannot start the runtime")?
         .block_on(work)
-}
-
-/// Logs go to stderr, from `level` on; `RUST_LOG` chooses otherwise.
-fn init_logging(level: tracing::Level) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level.to_string()));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
 }
 
 impl Global {

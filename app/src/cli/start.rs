@@ -9,6 +9,7 @@ use serde_json::json;
 use trainyard_modules::upgrade::Binary;
 
 use super::Global;
+use super::logging::{LogFilter, LogFormat};
 use crate::abci::Address;
 use crate::node::genesis::GenesisDoc;
 use crate::node::home::Home;
@@ -25,20 +26,24 @@ pub(super) struct Start {
     /// Stop after committing this height
     #[arg(long, value_name = "HEIGHT")]
     halt_height: Option<u64>,
-    /// How much is logged: error, warn, info, debug or trace; from debug on CometBFT tells more as well
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    pub(super) log_level: tracing::Level,
+    /// What is logged: a level (off, error, warn, info, debug, trace), and perhaps others for parts of the node, as in
+    /// info,cometbft=debug,abci=off; from debug on CometBFT tells more as well
+    #[arg(long, env = "TRAINYARD_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
+    pub(super) log_level: LogFilter,
+    /// Lines for people, or JSON for programs
+    #[arg(long, env = "TRAINYARD_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub(super) log_format: LogFormat,
 }
 
 pub(super) fn start(global: &Global, start: Start, binary: &'static Binary) -> Result<()> {
     let home = Home::new(&global.home()?)?;
-    let talkative = start.log_level >= tracing::Level::DEBUG;
     let options = node::Options {
         binary,
         abci_only: start.abci_only,
         address: start.address,
         halt_height: start.halt_height,
-        comet_log_level: talkative.then(|| "info".to_owned()),
+        comet_log_level: start.log_level.comet_level().map(str::to_owned),
+        structured: start.log_format == LogFormat::Json,
     };
     match node::run(&home, &options)? {
         Ending::Stopped => tracing::info!(target: "node", "stopped"),

@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::Error;
 use super::home::Home;
+use super::{Error, Options};
 use crate::abci::Address;
 
 /// How long a CometBFT that was asked to stop may take.
@@ -114,6 +114,8 @@ impl From<Ended> for Error {
 struct Log {
     tail: Mutex<VecDeque<String>>,
     silent: AtomicBool,
+    /// Whether its lines are taken apart.
+    structured: bool,
     /// Told when consensus has stopped for good.
     failed: Notify,
 }
@@ -127,7 +129,7 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts CometBFT on a home, with the application at `address`.
-    pub(super) async fn start(home: &Home, address: &Address, log_level: Option<&str>) -> Result<Self, Error> {
+    pub(super) async fn start(home: &Home, address: &Address, options: &Options) -> Result<Self, Error> {
         let program = find()?;
         let lock = lock(home).await?;
         // This program again, which ties itself to us and then becomes CometBFT: see `become_child`.
@@ -137,6 +139,8 @@ impl Child {
             .args([program.as_os_str(), OsStr::new("start")])
             .args([OsStr::new("--home"), home.path().as_os_str()])
             .arg(format!("--proxy_app={address}"))
+            // The form that we read, whatever its config.toml says.
+            .env("CMT_LOG_FORMAT", "plain")
             // Ctrl-C in a terminal reaches the foreground group: only us, who then stop it in order.
             .process_group(0)
             // Not to be read: the lock is held as long as any process has it open, so as long as the child lives.
@@ -144,11 +148,14 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        if let Some(level) = log_level {
+        if let Some(level) = &options.comet_log_level {
             command.arg(format!("--log_level={level}"));
         }
         let mut process = command.spawn().map_err(|source| Error::CannotRun { program, source })?;
-        let log = Arc::new(Log::default());
+        let log = Arc::new(Log {
+            structured: options.structured,
+            ..Log::default()
+        });
         let mut readers = Vec::new();
         if let Some(output) = process.stdout.take() {
             readers.push(tokio::spawn(forward(output, Arc::clone(&log))));
@@ -244,10 +251,19 @@ async fn forward(output: impl AsyncRead + Unpin, log: Arc<Log>) {
         // The stack of a panic, in one line, hides what it is about.
         let text = text.split(" stack=\"").next().unwrap_or(text);
         if !log.silent.load(Ordering::Relaxed) {
-            match level {
-                Level::Debug => tracing::debug!(target: "cometbft", "{text}"),
-                Level::Info => tracing::info!(target: "cometbft", "{text}"),
-                Level::Error => tracing::error!(target: "cometbft", "{text}"),
+            if log.structured {
+                let (message, module, details) = parts(text);
+                match level {
+                    Level::Debug => tracing::debug!(target: "cometbft", module, details, "{message}"),
+                    Level::Info => tracing::info!(target: "cometbft", module, details, "{message}"),
+                    Level::Error => tracing::error!(target: "cometbft", module, details, "{message}"),
+                }
+            } else {
+                match level {
+                    Level::Debug => tracing::debug!(target: "cometbft", "{text}"),
+                    Level::Info => tracing::info!(target: "cometbft", "{text}"),
+                    Level::Error => tracing::error!(target: "cometbft", "{text}"),
+                }
             }
         }
         if !text.is_empty() {
@@ -284,6 +300,15 @@ fn parse(line: &str) -> (Level, &str) {
     }
 }
 
+/// A line's message, the module that wrote it, and its other fields as they stand: `text   module=p2p err=EOF`.
+fn parts(text: &str) -> (&str, &str, &str) {
+    let Some((message, rest)) = text.split_once(" module=") else {
+        return (text, "", "");
+    };
+    let (module, details) = rest.split_once(' ').unwrap_or((rest, ""));
+    (message.trim_end(), module, details)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,5 +324,7 @@ mod tests {
             (Level::Error, "goroutine 1 [running]:")
         );
         assert_eq!(parse(""), (Level::Error, ""));
+        assert_eq!(parts(text), ("Stopping peer", "p2p", "err=EOF"));
+        assert_eq!(parts("Started [node]"), ("Started [node]", "", ""));
     }
 }

@@ -112,17 +112,19 @@ pub struct Listens {
     pub rpc: String,
 }
 
-/// Reads where a node listens from its `config.toml`.
+/// Reads where a node listens from its `config.toml`; `variable` looks the environment up, which CometBFT heeds too:
+/// `CMT_RPC_LADDR`.
 ///
 /// # Errors
 /// It is not such a file.
-pub fn listens(text: &str) -> Result<Listens, String> {
+pub fn listens(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Listens, String> {
     let config: DocumentMut = text.parse().map_err(|e: toml_edit::TomlError| e.to_string())?;
     let get = |section: &str| {
-        let laddr = config.get(section).and_then(|s| s.get("laddr")).and_then(Item::as_str);
+        let written = config.get(section).and_then(|s| s.get("laddr")).and_then(Item::as_str);
+        let laddr = variable(&format!("CMT_{}_LADDR", section.to_uppercase()));
+        let laddr = laddr.or_else(|| written.map(str::to_owned));
         laddr
-            .and_then(|l| l.strip_prefix("tcp://"))
-            .map(str::to_owned)
+            .and_then(|l| l.strip_prefix("tcp://").map(str::to_owned))
             .ok_or_else(|| format!("[{section}] has no laddr of the form tcp://host:port"))
     };
     Ok(Listens {
@@ -208,7 +210,7 @@ mod tests {
         assert_eq!(parsed["p2p"]["persistent_peers"].as_str(), Some("a@h:1,b@h:2"));
         assert_eq!(parsed["consensus"]["timeout_commit"].as_str(), Some("500ms"));
         assert_eq!(parsed["consensus"]["timeout_propose"].as_str(), Some("1s"));
-        let found = listens(&text).unwrap();
+        let found = listens(&text, |_| None).unwrap();
         assert_eq!(
             (found.p2p.as_str(), found.rpc.as_str()),
             ("127.0.0.2:26656", "127.0.0.2:26657")

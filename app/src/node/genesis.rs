@@ -223,7 +223,11 @@ impl GenesisDoc {
     }
 }
 
-fn check_chain_id(chain_id: &str) -> Result<(), Error> {
+/// Checks that a text can be a chain's id.
+///
+/// # Errors
+/// It cannot.
+pub fn check_chain_id(chain_id: &str) -> Result<(), Error> {
     let good = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if chain_id.is_empty() || chain_id.len() > MAX_CHAIN_ID || !chain_id.bytes().all(good) {
         return Err(Error::Value(format!(

@@ -177,13 +177,14 @@ impl Home {
         self.edit_config(|text| with_state_sync(text, sync))
     }
 
-    /// Where the node listens.
+    /// Where the node listens: what `config.toml` says, or CometBFT's variables of the environment over it.
     ///
     /// # Errors
     /// `config.toml` is missing or is not what CometBFT writes.
     pub fn listens(&self) -> Result<Listens, Error> {
         let path = self.config_toml();
-        listens(&read(path.clone())?).map_err(|reason| Error::Content { path, reason })
+        let variable = |name: &str| std::env::var(name).ok();
+        listens(&read(path.clone())?, variable).map_err(|reason| Error::Content { path, reason })
     }
 
     /// Who this node is, from its key files.

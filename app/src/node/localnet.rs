@@ -135,12 +135,12 @@ impl Plan {
         Ok(Localnet { nodes, keys })
     }
 
-    /// Makes the home of a further node, number `index`, that is no validator: it follows the node of `peer`, a home of this
-    /// network. Returns the home and where its RPC will be.
+    /// Makes the home of a further node, number `index`, with the settings of a type: it follows the node of `peer`, a home of
+    /// this network, and has no stake. Returns the home and where its RPC will be.
     ///
     /// # Errors
     /// As [`Self::create`].
-    pub fn create_full_node(&self, index: u8, peer: &Home) -> Result<(Home, String), Error> {
+    pub fn create_node(&self, index: u8, peer: &Home, node_type: NodeType) -> Result<(Home, String), Error> {
         let wider = Self {
             validators: index.saturating_add(1),
             ..self.clone()
@@ -148,7 +148,10 @@ impl Plan {
         let (p2p, rpc) = wider.addresses()?[usize::from(index)];
         let home = Home::new(&self.folder.join(format!("node{index}")))?;
         home.create(
-            &self.config(usize::from(index), p2p, rpc),
+            &CometConfig {
+                node_type,
+                ..self.config(usize::from(index), p2p, rpc)
+            },
             CACHE_MB,
             &Doors::beside(rpc),
             &GenesisDoc::load(peer)?,

@@ -8,7 +8,8 @@
 //! comet_config.rs  CometBFT's config.toml, changed in place
 //! upgrade.rs   the file that cosmovisor waits for
 //! watched.rs   the application, observed: a log line per block, metrics, halting
-//! metrics.rs   what is counted, and where Prometheus and health checks ask for it
+//! metrics/     what is counted and watched, and where Prometheus and health checks ask for it
+//! notify.rs    what systemd is told
 //! genesis.rs   the genesis file
 //! gentx.rs     signed transactions that create the first validators
 //! localnet.rs  homes of several validators on one machine
@@ -26,6 +27,7 @@ pub mod gentx;
 pub mod home;
 pub mod localnet;
 mod metrics;
+mod notify;
 pub mod settings;
 mod upgrade;
 mod watched;
@@ -65,6 +67,8 @@ pub struct Options {
     pub halt_height: Option<u64>,
     /// CometBFT's log level (`debug`, `info`, `error`, `none`); without it what `config.toml` says.
     pub comet_log_level: Option<String>,
+    /// Whether the log is read by programs: what CometBFT says is then taken apart into fields.
+    pub structured: bool,
 }
 
 /// Why a node ended as it should.
@@ -199,10 +203,11 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     let rpc = home.listens()?.rpc.replace("0.0.0.0", "127.0.0.1");
     let comet = Client::new(&format!("http://{rpc}")).map_err(|e| Error::Doors(e.to_string()))?;
     let api = Api::new(Arc::clone(&app), comet, settings.clone()).map_err(Error::Doors)?;
+    let watch = metrics::Watch::new(Arc::clone(&app), home);
     let (app, mut halted) = Watched::new(app);
     let app = Arc::new(app);
     if let Some(address) = settings.metrics {
-        let address = metrics::serve(address, Arc::clone(app.metrics()))?;
+        let address = metrics::serve(address, Arc::clone(app.metrics()), Some(watch))?;
         tracing::info!(target: "node", "metrics and health at http://{address}");
     }
     let server = Server::bind(&address, Arc::clone(&app))?;
@@ -224,7 +229,7 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     if options.abci_only {
         tracing::info!(target: "node", "waiting for CometBFT on {address}");
     } else {
-        match Child::start(home, &address, options.comet_log_level.as_deref()).await {
+        match Child::start(home, &address, options).await {
             Ok(started) => {
                 child = Some(started);
                 let Listens { rpc, p2p } = home.listens()?;
@@ -236,12 +241,14 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
             }
         }
     }
+    let notify = Arc::clone(app.notify());
     let cause = tokio::select! {
         () = signals.caught() => Cause::Signal,
         _ = &mut halted => Cause::Halted,
         result = &mut served => Cause::Served(result.unwrap_or(Ok(()))),
         ended = wait(child.as_mut()) => Cause::Child(ended),
     };
+    notify.stopping();
     drop(doors);
     if let Some(child) = &mut child {
         child.stop(signals.caught()).await;

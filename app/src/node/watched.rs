@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use trainyard_modules::upgrade::{Plan, Refusal};
 
 use super::metrics::Metrics;
+use super::notify::Notify;
 use crate::abci::{Application as Calls, FatalError};
 use crate::application::Application;
 
@@ -29,6 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 pub(super) struct Watched {
     app: Arc<Application>,
     metrics: Arc<Metrics>,
+    notify: Arc<Notify>,
     executed: Mutex<Option<Executed>>,
     halt: Arc<Mutex<Option<oneshot::Sender<()>>>>,
 }
@@ -51,10 +53,16 @@ impl Watched {
         let watched = Self {
             app,
             metrics: Arc::default(),
+            notify: Arc::new(Notify::from_environment()),
             executed: Mutex::default(),
             halt: Arc::new(Mutex::new(Some(halt))),
         };
         (watched, halted)
+    }
+
+    /// Who is told how it is.
+    pub(super) fn notify(&self) -> &Arc<Notify> {
+        &self.notify
     }
 
     /// What it counts.
@@ -83,6 +91,8 @@ impl Watched {
 
 impl Calls for Watched {
     fn info(&self, request: abci::RequestInfo) -> Result<abci::ResponseInfo, FatalError> {
+        // The first thing that CometBFT asks when it starts; others ask it through RPC.
+        self.notify.ready();
         self.counted("Info", || Calls::info(&*self.app, request))
     }
     fn init_chain(&self, request: abci::RequestInitChain) -> Result<abci::ResponseInitChain, FatalError> {
@@ -93,8 +103,9 @@ impl Calls for Watched {
         self.counted("Query", || Calls::query(&*self.app, request))
     }
     fn check_tx(&self, request: abci::RequestCheckTx) -> Result<abci::ResponseCheckTx, FatalError> {
+        let again = request.r#type() == abci::CheckTxType::Recheck;
         let response = self.counted("CheckTx", || Calls::check_tx(&*self.app, request))?;
-        self.metrics.checked(&response);
+        self.metrics.checked(again, &response);
         Ok(response)
     }
     fn prepare_proposal(
@@ -136,13 +147,15 @@ impl Calls for Watched {
     fn commit(&self, request: abci::RequestCommit) -> Result<abci::ResponseCommit, FatalError> {
         let response = self.counted("Commit", || Calls::commit(&*self.app, request))?;
         if let Some(block) = lock(&self.executed).take() {
-            self.metrics.committed(block.height);
+            let took = block.since.elapsed();
+            self.metrics.committed(block.height, took);
+            self.notify.status(&format!("height {}", block.height));
             tracing::info!(
                 target: "node",
                 height = block.height,
                 txs = block.txs,
                 app_hash = block.app_hash,
-                ms = block.since.elapsed().as_millis(),
+                ms = took.as_millis(),
                 "block"
             );
         }

@@ -31,10 +31,12 @@
 //! | `shared.rs` | accounts of several keys |
 //! | `tx.rs` | keys by name, crafted transactions, what became of them |
 //! | `network.rs` | beside it, real nodes as processes |
+//! | `prometheus.rs` | reads what nodes tell Prometheus |
 
 mod builder;
 pub mod network;
 mod node;
+pub mod prometheus;
 mod queries;
 mod shared;
 mod tx;

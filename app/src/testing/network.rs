@@ -19,6 +19,7 @@ use trainyard_client::rpc::Client;
 
 use crate::node::home::Home;
 use crate::node::localnet::{Localnet, Plan};
+use crate::node::settings::NodeType;
 
 /// How often a node is asked for its height.
 const POLL: Duration = Duration::from_millis(30);
@@ -47,6 +48,8 @@ pub struct Node {
     pub rpc: String,
     /// The binary it is started from.
     pub program: PathBuf,
+    /// Variables of its environment, beside ours.
+    pub environment: Vec<(String, String)>,
     process: Option<Child>,
     log: Arc<Mutex<Vec<String>>>,
     readers: Vec<JoinHandle<()>>,
@@ -90,8 +93,13 @@ impl Network {
 
     /// Adds the home of a node that is no validator, not started, which follows the first validator.
     pub fn add_full_node(&mut self) -> &mut Node {
+        self.add_node(NodeType::Full)
+    }
+
+    /// The same with the settings of a type.
+    pub fn add_node(&mut self, node_type: NodeType) -> &mut Node {
         let index = u8::try_from(self.nodes.len()).unwrap();
-        let home = self.plan.create_full_node(index, &self.nodes[0].home);
+        let home = self.plan.create_node(index, &self.nodes[0].home, node_type);
         let (home, rpc) = home.unwrap_or_else(|e| panic!("{e}"));
         self.nodes.push(Node::new(&self.program, home, rpc));
         self.nodes.last_mut().unwrap()
@@ -149,6 +157,7 @@ impl Node {
             home,
             rpc,
             program: program.into(),
+            environment: Vec::new(),
             process: None,
             log: Arc::default(),
             readers: Vec::new(),
@@ -164,6 +173,7 @@ impl Node {
             .arg(self.home.path())
             .args(arguments)
             .env_remove("RUST_LOG")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -247,6 +257,12 @@ impl Node {
     /// Asks it to stop, as Ctrl-C would, and waits.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGINT);
+        self.wait_exit(STOP_PATIENCE)
+    }
+
+    /// Asks it to stop, as a service manager would, and waits.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
         self.wait_exit(STOP_PATIENCE)
     }
 

@@ -22,6 +22,7 @@
 //! | `codecs.rs` | addresses and amounts as texts and back |
 //! | `golden.rs` | app hash over every message, raw keys, export and import |
 //! | `garbage.rs` | garbage in messages and queries |
+//! | `gauges.rs` | what an operator watches of the state |
 //! | `permissions.rs` | who may not send which message, and when; one row for each message |
 //! | `proposals.rs` | blocks of hostile or hurried proposers, the mempool, halting |
 //! | `upgrade.rs` | an upgrade decided by governance, from one program to the next |
@@ -39,6 +40,7 @@ mod epochs;
 mod explain;
 mod fees;
 mod garbage;
+mod gauges;
 mod golden;
 mod gov;
 mod grants;

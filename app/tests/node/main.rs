@@ -9,7 +9,10 @@ mod load;
 mod operate;
 mod peers;
 mod replay;
+mod service;
 mod slashing;
+mod sync;
+mod types;
 mod upgrade;
 
 use std::fs::File;

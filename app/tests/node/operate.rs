@@ -10,13 +10,14 @@ use tendermint_rpc::{Client as _, HttpClient};
 use trainyard_app::node::comet_config::StateSync;
 use trainyard_app::node::home::Home;
 use trainyard_app::testing::network::{Network, Node};
+use trainyard_app::testing::prometheus;
 use trainyard_proto::address::Address;
 use trainyard_proto::coin::UTRAIN_PER_TRAIN;
 
 use super::{LONG_PATIENCE, balance, send, signer};
 
 /// Changes lines of a home's `app.toml`.
-fn configure(home: &Home, changes: &[(&str, &str)]) {
+pub(super) fn configure(home: &Home, changes: &[(&str, &str)]) {
     let mut text = std::fs::read_to_string(home.app_toml()).unwrap();
     for (from, to) in changes {
         assert!(text.contains(from), "{from} is not in\n{text}");
@@ -26,14 +27,23 @@ fn configure(home: &Home, changes: &[(&str, &str)]) {
 }
 
 /// The hash of a header and the app hash in it.
-async fn header(node: &Node, height: u64) -> (String, String) {
+pub(super) async fn header(node: &Node, height: u64) -> (String, String) {
     let rpc = HttpClient::new(node.rpc.as_str()).unwrap();
     let commit = rpc.commit(Height::try_from(height).unwrap()).await.unwrap();
     let header = commit.signed_header.header;
     (header.hash().to_string(), header.app_hash.to_string())
 }
 
-fn get(address: &str, path: &str) -> String {
+/// Where a running node, whose settings say so, tells its metrics and its health.
+pub(super) fn metrics_of(node: &Node) -> String {
+    let log = node.log();
+    let said = log
+        .lines()
+        .find_map(|line| line.split_once("metrics and health at http://"));
+    said.expect("the log says where the metrics are").1.trim().to_owned()
+}
+
+pub(super) fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -83,19 +93,28 @@ async fn a_node_joins_by_state_sync_and_follows() {
     let (ours, theirs) = (&network.nodes[0], &network.nodes[1]);
     assert_eq!(header(ours, height).await, header(theirs, height).await);
 
-    let address = log
-        .lines()
-        .find_map(|line| line.split_once("metrics and health at http://"));
-    let address = address.expect("the log says where the metrics are").1.trim();
+    let address = &metrics_of(theirs);
     assert!(get(address, "/health").starts_with("HTTP/1.1 200"));
     let metrics = get(address, "/metrics");
-    for name in [
-        "abci_calls_total{call=\"FinalizeBlock\"}",
-        "events_total{type=\"",
-        "height{}",
-    ] {
-        assert!(metrics.contains(&format!("trainyard_{name}")), "{name}:\n{metrics}");
-    }
+    let samples = prometheus::read(metrics.split_once("\r\n\r\n").unwrap().1);
+    let value = |name: &str| {
+        samples
+            .get(name)
+            .copied()
+            .unwrap_or_else(|| panic!("{name} is not in\n{metrics}"))
+    };
+    assert!(value("trainyard_height") >= 20.0);
+    assert!(value("trainyard_abci_seconds_count{call=\"ApplySnapshotChunk\"}") >= 1.0);
+    assert!(value("trainyard_abci_seconds_count{call=\"FinalizeBlock\"}") >= 1.0);
+    assert!(value("trainyard_module_balance_utrain{account=\"bonded_tokens_pool\"}") > 0.0);
+    assert!(value("trainyard_disk_bytes{folder=\"application.db\"}") > 0.0);
+    assert!(value("trainyard_disk_bytes{folder=\"blockstore.db\"}") > 0.0);
+    assert!(value("process_resident_memory_bytes") > 1e6);
+    assert!(
+        samples
+            .keys()
+            .any(|name| name.starts_with("trainyard_events_total{type="))
+    );
 }
 
 #[tokio::test]
