@@ -291,3 +291,34 @@ fn the_units_are_what_systemd_takes() {
         Err(error) => eprintln!("not verified by systemd-analyze: {error}"),
     }
 }
+
+#[test]
+fn settings_of_the_user_are_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| trainyard(home.path(), arguments, &[], "");
+    done(&run(&["config", "set", "client", "output", "json"]));
+    done(&run(&["config", "set", "keyring-backend", "test"]));
+    done(&run(&["config", "set", "node", "http://127.0.0.1:1"]));
+    assert_eq!(
+        answer(&run(&["config", "get", "output", "-o", "json"])),
+        json!({"output": "json"})
+    );
+    // Without a flag or a variable: JSON, from the plain keyring.
+    let added = answer(&run(&["keys", "add", "alice"]));
+    assert_eq!(answer(&run(&["keys", "show", "alice"]))["address"], added["address"]);
+    assert!(!done(&run(&["keys", "show", "alice", "-o", "text"])).starts_with('{'));
+    let error = refusal(&run(&["status"]));
+    assert!(error.contains("http://127.0.0.1:1"), "{error}");
+    let error = refusal(&run(&["config", "set", "output", "xml"]));
+    assert!(error.contains("expected text or json"), "{error}");
+    done(&run(&["config", "set", "output", ""]));
+    let all = answer(&run(&["config", "view", "client", "-o", "json"]));
+    assert_eq!((&all["output"], &all["keyring-backend"]), (&json!(""), &json!("test")));
+    // What somebody else wrote there is named.
+    std::fs::write(home.path().join("config/client.toml"), "output = \"xml\"\n").unwrap();
+    let error = refusal(&run(&["keys", "list"]));
+    assert!(
+        error.contains("client.toml") && error.contains("expected text or json"),
+        "{error}"
+    );
+}

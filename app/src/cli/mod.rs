@@ -11,6 +11,7 @@
 //! | `query` | `query`: ask a node |
 //! | `light` | `light`: ask a node without trusting it; `receipt export verify`: results in files |
 //! | `init` | `init`: a node's home |
+//! | `config` | `config get set view`: what is not said with every command |
 //! | `genesis` | `genesis add-account gentx collect-gentxs validate` |
 //! | `start` | `start`: run a node; `export` its state; `rollback` its last block; `unsafe-reset-all` |
 //! | `status` | `status` of a node |
@@ -18,6 +19,7 @@
 //! | `output` | results as text or JSON |
 //! | `logging` | what is logged, and how |
 
+mod config;
 mod data;
 mod explain;
 mod genesis;
@@ -138,6 +140,9 @@ enum Command {
     /// Files that prove a job's result without a node
     #[command(subcommand)]
     Receipt(light::Receipts),
+    /// Settings of the home's user: node, chain, keyring, form of results
+    #[command(subcommand)]
+    Config(config::Command),
     /// Make a node's home
     Init(init::Init),
     /// Write the genesis of a chain
@@ -170,7 +175,15 @@ enum Command {
 
 /// Runs the command line of this process, which is the program `binary`.
 pub fn main(binary: &'static Binary) -> ExitCode {
-    let cli = Cli::parse_from(arguments(std::env::args_os().collect()));
+    let given = arguments(std::env::args_os().collect());
+    let given = match config::with_defaults(given, |name| std::env::var_os(name)) {
+        Ok(given) => given,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let cli = Cli::parse_from(given);
     match &cli.command {
         Command::Start(start) => logging::init(&start.log_level, start.log_format),
         // Its keys are plain text by intention, and its answer says so.
@@ -211,6 +224,7 @@ fn run(cli: Cli, binary: &'static Binary) -> Result<()> {
         Command::Query(command) => block_on(query::run(&global, command)),
         Command::Light(command) => block_on(light::run(&global, command)),
         Command::Receipt(command) => block_on(light::receipts(&global, command)),
+        Command::Config(command) => config::run(&global, command),
         Command::Init(command) => init::run(&global, &command),
         Command::Genesis(command) => genesis::run(&global, command),
         Command::Start(command) => start::start(&global, command, binary),
