@@ -8,11 +8,14 @@
 //! node/         a running node: the application behind its socket, CometBFT as its child; homes, genesis, local networks
 //! cli/          the command line
 //! testing/      a chain in one process, for tests
+//! book/         the book's pages that are made from the code; only in tests
 //! ```
 
 pub mod abci;
 pub mod api;
 pub mod application;
+#[cfg(test)]
+mod book;
 pub mod cli;
 pub mod node;
 pub mod store;

@@ -8,6 +8,7 @@
 //! openapi.rs   the REST paths as an OpenAPI document, and a page to read it
 //! node.rs      base.node and base.tendermint: the node, its blocks and validators
 //! txs.rs       tx: send, find, read transactions
+//! reference.rs the book's API reference; only in tests
 //! ```
 //!
 //! Queries of the state come from the table in `trainyard-modules`, which ABCI serves too. What CometBFT alone knows is
@@ -19,6 +20,8 @@ mod grpc;
 mod json;
 mod node;
 mod openapi;
+#[cfg(test)]
+mod reference;
 mod rest;
 mod txs;
 

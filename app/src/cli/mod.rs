@@ -348,6 +348,16 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_of_the_command_line_is_what_it_takes() {
+        let renew = "UPDATE_REFERENCE=1 cargo test -p trainyard-app --lib reference";
+        crate::book::expect(
+            "reference/trainyard.md",
+            &crate::book::commands::page(Cli::command(), renew),
+            renew,
+        );
+    }
+
+    #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
