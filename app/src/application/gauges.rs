@@ -3,7 +3,7 @@
 
 use trainyard_modules::{
     auth, authz, bank,
-    context::{EPOCH_BLOCKS, epoch_of},
+    context::Epoch,
     distribution,
     error::Error,
     feegrant, fees,
@@ -88,10 +88,9 @@ impl Application {
         }
         work(state, &mut gauges)?;
         decisions(state, &mut gauges)?;
-        let epoch_blocks = EPOCH_BLOCKS.get(state)?;
-        let epoch = epoch_of(last.height, epoch_blocks);
-        gauges.one("epoch", "Epoch of the last block, from 0.", epoch);
-        gauges.one("epoch_blocks", "Blocks of an epoch.", epoch_blocks);
+        let epoch = Epoch::read(state)?;
+        gauges.one("epoch", "Epoch of the next block, from 0.", epoch.number);
+        gauges.one("epoch_blocks", "Blocks of an epoch.", epoch.blocks);
         gauges.one("block_time_seconds", "Time of the last block, Unix time.", last.time);
         let oldest = self.store.oldest().unwrap_or(0);
         gauges.one(
