@@ -22,7 +22,7 @@ use trainyard_proto::{
         self, DataSplit, Job, JobState, QueryGrantRequest, QueryGrantResponse, QueryJobRequest, QueryJobResponse,
         QueryJobsRequest, QueryJobsResponse, QueryRoundRequest, QueryRoundResponse, Round,
     },
-    registry::{self, Node, QueryNodeRequest, QueryNodeResponse},
+    registry::{self, Node, QueryNodeRequest, QueryNodeResponse, QueryPenaltiesRequest, QueryPenaltiesResponse},
 };
 
 /// A round's records grow while a transaction waits for its block, so what a simulation saw is not the most it may use.
@@ -168,13 +168,33 @@ impl Chain {
         Ok(answer.and_then(|a| a.node))
     }
 
-    /// The height from which on this account's node can renew its capability hash; `None` while it is not registered.
-    pub async fn renew_from(&self) -> Result<Option<u64>> {
+    /// This account's node, with when its capability hash can be renewed; `None` while it is not registered.
+    pub async fn registration(&self) -> Result<Option<QueryNodeResponse>> {
         let request = QueryNodeRequest {
             owner: self.address().to_string(),
         };
-        let answer: Option<QueryNodeResponse> = self.find("/trainyard.registry.v1.Query/Node", &request).await?;
-        Ok(answer.map(|a| a.renew_from))
+        self.find("/trainyard.registry.v1.Query/Node", &request).await
+    }
+
+    /// utrain that this account's node has lost in penalties so far; of very many, those in the first [`MAX_PAGES`] pages.
+    pub async fn penalties(&self) -> Result<u64> {
+        let (mut lost, mut key) = (0u64, Vec::new());
+        for _ in 0..MAX_PAGES {
+            let request = QueryPenaltiesRequest {
+                owner: self.address().to_string(),
+                pagination: Some(PageRequest {
+                    key,
+                    ..PageRequest::default()
+                }),
+            };
+            let page: QueryPenaltiesResponse = self.ask("/trainyard.registry.v1.Query/Penalties", &request).await?;
+            lost = page.penalties.iter().fold(lost, |sum, p| sum.saturating_add(p.amount));
+            key = page.pagination.unwrap_or_default().next_key;
+            if key.is_empty() {
+                break;
+            }
+        }
+        Ok(lost)
     }
 
     /// The peer id of a registered node.
@@ -205,6 +225,8 @@ impl Chain {
 
 /// Jobs looked at in one state, so that a node that sends pages without end is not followed.
 const MAX_JOBS: usize = 2_000;
+/// Pages of penalties looked at, at most.
+const MAX_PAGES: usize = 20;
 /// How the chain says that something does not exist.
 const NOT_FOUND: (&str, u32) = ("sdk", 38);
 

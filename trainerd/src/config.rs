@@ -31,8 +31,16 @@ pub struct Config {
     pub keyring_home: String,
     /// `worker`, `evaluator`.
     pub roles: Vec<String>,
-    /// Bond to register with, such as `100TRAIN`; empty is the least that the chain asks of the roles.
+    /// Bond to register with, and to come back to after penalties, such as `105TRAIN`; empty is the least that the chain asks of
+    /// the roles, and `bond_margin_percent` of it.
     pub bond: String,
+    /// What is bonded beside the least where `bond` is empty: a missed duty costs 1 %, and below the least there is no work.
+    pub bond_margin_percent: u32,
+    /// What penalties may have cost this node in all, such as `10TRAIN`, while it still tops up its bond and leaves a jail by
+    /// itself; empty is a tenth of the least bond. `0TRAIN` leaves all of it to its operator.
+    pub penalty_limit: String,
+    /// Whether it leaves a jail by itself when the time is over.
+    pub unjail: bool,
     /// Account that owns this and other nodes; empty is the daemon's own. Nodes of one operator never judge each other.
     pub operator: String,
     /// Shown to others.
@@ -74,6 +82,9 @@ impl Default for Config {
             keyring_home: String::new(),
             roles: vec!["worker".into()],
             bond: String::new(),
+            bond_margin_percent: 5,
+            penalty_limit: String::new(),
+            unjail: true,
             operator: String::new(),
             moniker: String::new(),
             classes: vec!["exact".into(), "pinned".into(), "tolerant".into()],
@@ -132,7 +143,13 @@ impl Config {
         self.compute()?;
         self.listen()?;
         self.bootstrap()?;
-        self.bond()?;
+        ensure!(
+            self.bond_margin_percent <= 1_000,
+            "bond_margin_percent is {}, at most 1000",
+            self.bond_margin_percent
+        );
+        self.bond_for(0)?;
+        self.penalty_limit_for(0)?;
         Ok(())
     }
 
@@ -177,12 +194,21 @@ impl Config {
         addresses("bootstrap", &self.bootstrap)
     }
 
-    /// The bond in utrain; `None` is the least.
-    pub fn bond(&self) -> Result<Option<u64>> {
+    /// The bond to have, utrain, where the chain asks for `least`.
+    pub fn bond_for(&self, least: u64) -> Result<u64> {
         if self.bond.is_empty() {
-            return Ok(None);
+            let margin = least / 100 * u64::from(self.bond_margin_percent);
+            return Ok(least.saturating_add(margin));
         }
-        Ok(Some(parse_human(&self.bond).wrap_err("bond")?))
+        parse_human(&self.bond).wrap_err("bond")
+    }
+
+    /// What penalties may have cost, utrain, where the chain asks for a bond of `least`.
+    pub fn penalty_limit_for(&self, least: u64) -> Result<u64> {
+        if self.penalty_limit.is_empty() {
+            return Ok(least / 10);
+        }
+        parse_human(&self.penalty_limit).wrap_err("penalty_limit")
     }
 
     /// Folder of the keyring.

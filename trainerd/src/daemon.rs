@@ -23,6 +23,7 @@ use crate::{
     registration,
     roles::{Next, Node, evaluator::Evaluator, worker::Worker},
     serve::Server,
+    upkeep::Upkeep,
 };
 
 /// A wait that is longer is told of.
@@ -72,7 +73,7 @@ async fn work(mut node: Node) -> Result<()> {
     let mut chain = node.chain.clone();
     let record = registration::register(&node).await?;
     node.capability = record.encode_to_vec().into();
-    let mut renew_from = None;
+    let mut upkeep = Upkeep::default();
     let mut jobs = Jobs {
         node: node.clone(),
         running: BTreeMap::new(),
@@ -81,7 +82,7 @@ async fn work(mut node: Node) -> Result<()> {
     let mut announced = 0;
     loop {
         let height = chain.next_block().await?;
-        if let Err(e) = renew_when_due(&node, height, &mut renew_from).await {
+        if let Err(e) = upkeep.look(&node, height).await {
             tracing::warn!(error = format!("{e:#}"), "trying again with the next block");
         }
         if height >= announced + ANNOUNCE_BLOCKS || announced == 0 {
@@ -97,18 +98,6 @@ async fn work(mut node: Node) -> Result<()> {
             );
         }
     }
-}
-
-/// Renews the capability hash once an epoch. `renew_from` is the height from which on it can be renewed next.
-async fn renew_when_due(node: &Node, height: u64, renew_from: &mut Option<u64>) -> Result<()> {
-    if renew_from.is_none() {
-        *renew_from = node.chain.renew_from().await?;
-    }
-    if renew_from.is_some_and(|from| height >= from) {
-        registration::renew(node).await?;
-        *renew_from = None;
-    }
-    Ok(())
 }
 
 /// The jobs that this node has a task for.

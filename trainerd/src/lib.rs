@@ -3,6 +3,7 @@
 //! ```text
 //! daemon.rs        joins mesh and chain, gives every job a task of its own
 //! registration.rs  the daemon's record, on chain and in the DHT
+//! upkeep.rs        renews the capability hash, tops up the bond, leaves the jail
 //! roles/           worker, evaluator: what is due in each phase of a job
 //! paradigm/        how workers train: federated rounds, competitive rounds
 //! engine/          computes an ONNX graph: forward, backward, optimizer
@@ -32,4 +33,5 @@ pub mod registration;
 pub mod roles;
 pub mod score;
 pub mod serve;
+pub mod upkeep;
 pub mod variant;

@@ -4,10 +4,10 @@ use color_eyre::eyre::{Context, Result};
 use trainyard_proto::{
     coin::{show, utrain},
     overlay::{CapabilityRecord, Gpu},
-    registry::{MsgRegister, MsgRenew, MsgUpdate, Node as Record, Role},
+    registry::{MsgRegister, MsgUpdate, Node as Record},
 };
 
-use crate::{engine, roles::Node};
+use crate::{engine, roles::Node, upkeep::least_bond};
 
 /// Registers the node, or brings its registration up to date. Waits for funds where there are none yet.
 pub async fn register(node: &Node) -> Result<CapabilityRecord> {
@@ -47,13 +47,7 @@ async fn try_register(node: &Node, record: &CapabilityRecord, owner: &str) -> Re
     };
     let Some(found) = node.chain.node(owner).await? else {
         let params = node.chain.registry_params().await?;
-        let least = |role: &Role| match role {
-            Role::Evaluator => params.min_evaluator_bond,
-            _ => params.min_worker_bond,
-        };
-        let bond = config
-            .bond()?
-            .unwrap_or_else(|| roles.iter().map(least).max().unwrap_or(0));
+        let bond = config.bond_for(least_bond(&roles, &params))?;
         let message = MsgRegister {
             owner: wanted.owner,
             operator: config.operator.clone(),
@@ -93,20 +87,6 @@ async fn try_register(node: &Node, record: &CapabilityRecord, owner: &str) -> Re
         .await
         .wrap_err("cannot update the registration")?;
     tracing::info!("updated its registration");
-    Ok(())
-}
-
-/// Says that the registration's capability record still holds, as the chain asks for in every epoch: a node that does not lapses.
-pub async fn renew(node: &Node) -> Result<()> {
-    let message = MsgRenew {
-        owner: node.chain.address().to_string(),
-        capability_hash: Vec::new(),
-    };
-    node.chain
-        .send(&message)
-        .await
-        .wrap_err("cannot renew the capability hash")?;
-    tracing::debug!("renewed its capability hash");
     Ok(())
 }
 
