@@ -118,11 +118,14 @@ async fn the_operators_page_names_every_metric() {
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     let told: BTreeSet<&str> = types.collect();
-    let page = include_str!("../../../docs/src/operating.md");
-    let words = page.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
-    let named = words.filter(|word| word.starts_with("trainyard_") || word.starts_with("process_"));
-    let named: BTreeSet<&str> = named.map(|word| word.trim_end_matches("_bucket")).collect();
-    assert_eq!(named, told);
+    let named = |page: &'static str| -> BTreeSet<&str> {
+        let words = page.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+        let named = words.filter(|word| word.starts_with("trainyard_") || word.starts_with("process_"));
+        named.map(|word| word.trim_end_matches("_bucket")).collect()
+    };
+    assert_eq!(named(include_str!("../../../docs/src/operating.md")), told);
+    let drawn = named(include_str!("../../../localnet/dashboards/trainyard.json"));
+    assert!(drawn.len() > 15 && drawn.is_subset(&told), "{drawn:?}");
 }
 
 /// Puts a copy of the program where the node is started from, in one step, as a careful operator does.
