@@ -324,7 +324,20 @@ impl Client {
         path: &str,
         request: &Request,
     ) -> Result<Response, Error> {
-        let answer = self.abci_query(path, request.encode_to_vec(), None, false).await?;
+        self.query_at(path, request, None).await
+    }
+
+    /// As [`Self::query`], on the state after a height; none is the latest.
+    ///
+    /// # Errors
+    /// As [`Self::query`], or the node does not have that state.
+    pub async fn query_at<Request: Message, Response: Message + Default>(
+        &self,
+        path: &str,
+        request: &Request,
+        height: Option<u64>,
+    ) -> Result<Response, Error> {
+        let answer = self.abci_query(path, request.encode_to_vec(), height, false).await?;
         Response::decode(answer.value.as_slice()).map_err(|e| Error::Decode {
             what: path.into(),
             reason: e.to_string(),

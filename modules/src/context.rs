@@ -1,7 +1,10 @@
 //! What a handler sees: the state, the block it runs in, and the events it leaves.
 
 use sha2::{Digest, Sha256};
-use trainyard_proto::tendermint_proto::google::protobuf::{Duration, Timestamp};
+use trainyard_proto::{
+    address::Address,
+    tendermint_proto::google::protobuf::{Duration, Timestamp},
+};
 
 use crate::{
     error::Error,
@@ -42,6 +45,17 @@ impl Event {
         }
     }
 
+    /// The event that stands before those of a message: its type, who sent it, and the module that handles it.
+    #[must_use]
+    pub fn of_message(type_url: &str, sender: &Address) -> Self {
+        // `/cosmos.bank.v1beta1.MsgSend` is the bank's.
+        let module = type_url.split('.').nth(1).unwrap_or_default();
+        Self::new("message")
+            .with("action", type_url)
+            .with("sender", sender)
+            .with("module", module)
+    }
+
     /// Adds an attribute.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl ToString) -> Self {
@@ -80,6 +94,23 @@ pub fn timestamp(seconds: u64) -> Timestamp {
         seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
         nanos: 0,
     }
+}
+
+/// Unix seconds as the SDK writes times in events: `2026-01-31T12:00:00Z`. For years up to 9999.
+#[must_use]
+pub fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Counted from 1 March of the year 0, so that leap days come last (H. Hinnant, "chrono-compatible low-level date algorithms").
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Whole Unix seconds of a timestamp; none, and what lies before 1970, is 0.
@@ -278,4 +309,32 @@ pub trait Handler: prost::Message + prost::Name + Default {
     /// # Errors
     /// Why it is refused; the state is then as before.
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<Self::Response, Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_the_sdk_writes_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (1_735_689_600, "2025-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_message_is_its_modules() {
+        let sender = Address([1; 20]);
+        let event = Event::of_message("/trainyard.job.v1.MsgPostJob", &sender);
+        assert_eq!(event.get("module"), Some("job"));
+        assert_eq!(event.get("sender"), Some(sender.to_string().as_str()));
+    }
 }

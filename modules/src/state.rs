@@ -356,7 +356,8 @@ impl<K: Key, V: Message + Default> Map<K, V> {
     /// # Errors
     /// Out of gas, or the store failed.
     pub fn all(&self, state: &mut State<'_>) -> Result<Vec<(K, V)>, Error> {
-        self.scan(state, self.prefix.as_bytes().to_vec(), None, usize::MAX)
+        let prefix = self.prefix.as_bytes();
+        self.scan(state, prefix, after(prefix).as_deref(), false, usize::MAX)
     }
 
     /// The pairs whose keys begin with `part`, in key order, at most `limit`.
@@ -364,7 +365,8 @@ impl<K: Key, V: Message + Default> Map<K, V> {
     /// # Errors
     /// Out of gas, or the store failed.
     pub fn under<P: Key>(&self, state: &mut State<'_>, part: &P, limit: usize) -> Result<Vec<(K, V)>, Error> {
-        self.scan(state, self.raw(part), None, limit)
+        let prefix = self.raw(part);
+        self.scan(state, &prefix, after(&prefix).as_deref(), false, limit)
     }
 
     /// The pairs whose keys begin with `part`, from `start` on, in key order, at most `limit`.
@@ -379,8 +381,28 @@ impl<K: Key, V: Message + Default> Map<K, V> {
         limit: usize,
     ) -> Result<Vec<(K, V)>, Error> {
         let prefix = self.raw(part);
-        let end = Some(after(&prefix));
-        self.scan(state, self.raw(start).max(prefix), end, limit)
+        let end = after(&prefix);
+        self.scan(state, &self.raw(start).max(prefix), end.as_deref(), false, limit)
+    }
+
+    /// The pairs whose keys begin with `part`, down from `start` (`None`: from the last), at most `limit`.
+    ///
+    /// # Errors
+    /// Out of gas, or the store failed.
+    pub fn under_down<P: Key>(
+        &self,
+        state: &mut State<'_>,
+        part: &P,
+        start: Option<&K>,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>, Error> {
+        let prefix = self.raw(part);
+        let end = after(&prefix);
+        let end = match start {
+            Some(start) => end.map(|end| beyond(self.raw(start)).min(end)),
+            None => end,
+        };
+        self.scan(state, &prefix, end.as_deref(), true, limit)
     }
 
     /// The pairs with keys from `start` on (`None`: from the first), in key order, at most `limit`.
@@ -390,7 +412,17 @@ impl<K: Key, V: Message + Default> Map<K, V> {
     pub fn from<P: Key>(&self, state: &mut State<'_>, start: Option<&P>, limit: usize) -> Result<Vec<(K, V)>, Error> {
         let end = after(self.prefix.as_bytes());
         let start = start.map_or_else(|| self.prefix.as_bytes().to_vec(), |start| self.raw(start));
-        self.scan(state, start, Some(end), limit)
+        self.scan(state, &start, end.as_deref(), false, limit)
+    }
+
+    /// The pairs down from `start` (`None`: from the last), at most `limit`.
+    ///
+    /// # Errors
+    /// Out of gas, or the store failed.
+    pub fn down_from(&self, state: &mut State<'_>, start: Option<&K>, limit: usize) -> Result<Vec<(K, V)>, Error> {
+        let prefix = self.prefix.as_bytes();
+        let end = start.map_or_else(|| after(prefix), |start| Some(beyond(self.raw(start))));
+        self.scan(state, prefix, end.as_deref(), true, limit)
     }
 
     /// The pairs with keys before `end`, in key order, at most `limit`: what is due in a queue keyed by height or time.
@@ -398,20 +430,20 @@ impl<K: Key, V: Message + Default> Map<K, V> {
     /// # Errors
     /// Out of gas, or the store failed.
     pub fn before<P: Key>(&self, state: &mut State<'_>, end: &P, limit: usize) -> Result<Vec<(K, V)>, Error> {
-        let end = Some(self.raw(end));
-        self.scan(state, self.prefix.as_bytes().to_vec(), Some(end), limit)
+        let end = self.raw(end);
+        self.scan(state, self.prefix.as_bytes(), Some(&end), false, limit)
     }
 
     fn scan(
         &self,
         state: &mut State<'_>,
-        start: Vec<u8>,
-        end: Option<Option<Vec<u8>>>,
+        start: &[u8],
+        end: Option<&[u8]>,
+        reverse: bool,
         limit: usize,
     ) -> Result<Vec<(K, V)>, Error> {
-        let end = end.unwrap_or_else(|| after(&start));
         let mut gas = state.gas;
-        let result = self.scan_metered(state, &mut gas, &start, end.as_deref(), limit);
+        let result = self.scan_metered(state, &mut gas, start, end, reverse, limit);
         state.gas = gas;
         let out = result?;
         state.gas.charge(gas::READ_FLAT, "iteration")?;
@@ -424,10 +456,11 @@ impl<K: Key, V: Message + Default> Map<K, V> {
         gas: &mut Gas,
         start: &[u8],
         end: Option<&[u8]>,
+        reverse: bool,
         limit: usize,
     ) -> Result<Vec<(K, V)>, Error> {
         let mut out = Vec::new();
-        for pair in Reader::range(state, start, end, false)?.take(limit) {
+        for pair in Reader::range(state, start, end, reverse)?.take(limit) {
             let (raw, value) = pair?;
             let bytes = (raw.len() + value.len()) as u64;
             gas.charge(
@@ -442,6 +475,12 @@ impl<K: Key, V: Message + Default> Map<K, V> {
         }
         Ok(out)
     }
+}
+
+/// The first key after this one.
+fn beyond(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
 }
 
 /// The first key after all that begin with `prefix`; `None` when there is none.
@@ -509,6 +548,9 @@ mod tests {
             }
             let got: Vec<_> = NUMBERS.from(&mut state, Some(&start), limit).unwrap().into_iter().map(|((k, _), v)| (k, v)).collect();
             let want: Vec<_> = model.range(start..).take(limit).map(|(k, v)| (*k, *v)).collect();
+            prop_assert_eq!(got, want);
+            let got: Vec<_> = NUMBERS.down_from(&mut state, Some(&(start, String::new())), limit).unwrap().into_iter().map(|((k, _), v)| (k, v)).collect();
+            let want: Vec<_> = model.range(..=start).rev().take(limit).map(|(k, v)| (*k, *v)).collect();
             prop_assert_eq!(got, want);
             let down: Vec<_> = Reader::range(&state, b"", None, true).unwrap().map(|p| p.unwrap().0).collect();
             let mut up: Vec<_> = Reader::range(&state, b"", None, false).unwrap().map(|p| p.unwrap().0).collect();

@@ -11,8 +11,8 @@
 //! reference.rs the book's API reference; only in tests
 //! ```
 //!
-//! Queries of the state come from the table in `trainyard-modules`, which ABCI serves too. What CometBFT alone knows is
-//! answered from its RPC.
+//! Queries of the state come from the table in `trainyard-modules`. What CometBFT alone knows is answered from its RPC. ABCI
+//! serves both ([`Api::serve_abci`]).
 
 #![allow(clippy::result_large_err)] // gRPC's `Status` is large; errors are rare.
 
@@ -34,9 +34,11 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use tendermint_proto::v0_38::abci;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 use trainyard_client::rpc::{self, Client};
+use trainyard_modules::error::SdkError;
 use trainyard_modules::machine;
 use trainyard_proto::any::Any;
 
@@ -144,6 +146,16 @@ pub fn show(name: &str, message: &[u8]) -> Result<serde_json::Value, String> {
     Ok(json::to_json(&message))
 }
 
+/// Reads a message of a type from the JSON of the REST door; gives its bytes.
+///
+/// # Errors
+/// The type is unknown, or which field is unknown or has a value that does not fit.
+pub fn parse(name: &str, message: &serde_json::Value) -> Result<Vec<u8>, String> {
+    let kind = descriptors()?.get_message_by_name(name);
+    let kind = kind.ok_or_else(|| format!("the type {name:?} is unknown"))?;
+    Ok(json::from_json(kind, message)?.encode_to_vec())
+}
+
 /// Reads a message from the JSON of the REST door, with its type under `@type`.
 ///
 /// # Errors
@@ -193,6 +205,24 @@ impl Api {
         })
     }
 
+    /// Has the application answer over ABCI what is about the node, with the help of a runtime. CometBFT asks one query after
+    /// another; none of ours asks the application through CometBFT, which would wait for itself.
+    pub fn serve_abci(self: &Arc<Self>, runtime: Handle) {
+        let api = Arc::downgrade(self);
+        self.app.answer_for_node(Box::new(move |path, request| {
+            let (_, answer) = NODE_QUERIES.iter().find(|(name, _)| *name == path)?;
+            let answered = match api.upgrade() {
+                Some(api) => runtime.block_on(answer(&api, request)),
+                None => Err(Status::unavailable("the node is stopping")),
+            };
+            // As the SDK translates them.
+            Some(answered.map_err(|status| match status.code() {
+                Code::NotFound => SdkError::NotFound(status.message().into()).into(),
+                _ => SdkError::InvalidRequest(status.message().into()).into(),
+            }))
+        }));
+    }
+
     /// Answers one query at a height, or at the last one.
     async fn call(self: &Arc<Self>, path: &str, request: Vec<u8>, height: Option<i64>) -> Result<Answer, Status> {
         let _place = self
@@ -213,7 +243,7 @@ impl Api {
             prove: false,
         };
         // It reads from the disk.
-        let answered = tokio::task::spawn_blocking(move || api.app.query(&query)).await;
+        let answered = tokio::task::spawn_blocking(move || api.app.query_state(&query)).await;
         let answered = answered.map_err(|e| Status::internal(e.to_string()))?;
         if answered.code != 0 {
             return Err(refusal(&answered.codespace, answered.code, &answered.log));

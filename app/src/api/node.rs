@@ -14,7 +14,7 @@ use trainyard_proto::cosmos::base::tendermint::v1beta1::{
     AbciQueryRequest, AbciQueryResponse, Block, GetBlockByHeightRequest, GetBlockByHeightResponse,
     GetLatestBlockRequest, GetLatestBlockResponse, GetLatestValidatorSetRequest, GetLatestValidatorSetResponse,
     GetNodeInfoRequest, GetNodeInfoResponse, GetSyncingRequest, GetSyncingResponse, GetValidatorSetByHeightRequest,
-    GetValidatorSetByHeightResponse, Header, ProofOp, ProofOps, Validator, VersionInfo,
+    GetValidatorSetByHeightResponse, Header, Module, ProofOp, ProofOps, Validator, VersionInfo,
 };
 use trainyard_proto::cosmos::crypto::ed25519::PubKey;
 
@@ -78,6 +78,19 @@ pub(super) async fn info(api: &Api, _: GetNodeInfoRequest) -> Result<GetNodeInfo
             app_name: "trainyard".into(),
             version,
             cosmos_sdk_version: SDK_VERSION.into(),
+            // Relayers look up here what they have to speak.
+            build_deps: vec![
+                Module {
+                    path: "github.com/cosmos/cosmos-sdk".into(),
+                    version: SDK_VERSION.into(),
+                    ..Module::default()
+                },
+                Module {
+                    path: "github.com/cometbft/cometbft".into(),
+                    version: format!("v{}", node.version),
+                    ..Module::default()
+                },
+            ],
             ..VersionInfo::default()
         }),
     })
@@ -231,7 +244,8 @@ pub(super) async fn abci_query(api: &Api, request: AbciQueryRequest) -> Result<A
         prove: request.prove,
     };
     let app = std::sync::Arc::clone(&api.app);
-    let answered = tokio::task::spawn_blocking(move || app.query(&query)).await;
+    // Not what is about the node: a query in a query in a query would hold a thread each.
+    let answered = tokio::task::spawn_blocking(move || app.query_state(&query)).await;
     let answered = answered.map_err(|e| Status::internal(e.to_string()))?;
     let op = |op: tendermint_proto::v0_38::crypto::ProofOp| ProofOp {
         r#type: op.r#type,

@@ -1,6 +1,7 @@
 //! REST: a route per method, where its `google.api.http` option says, with the fields of the request in the path, the query
 //! or a JSON body. Errors are `{code, message, details}` with gRPC's codes, as the SDK's gateway writes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -87,25 +88,33 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
     let mut router = Router::new()
         .merge(openapi::router(document))
         .fallback(|| async { refuse(&Status::new(Code::Unimplemented, "Not Implemented")) });
+    // The SDK gives some methods the same route: an address as text and as bytes.
+    let mut routes: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (path, method) in &api.methods {
         let route = Route::of(method);
-        let filter = if route.post {
-            MethodFilter::POST
-        } else {
-            MethodFilter::GET
-        };
-        let (api, path, method, pattern) = (Arc::clone(api), *path, method.clone(), route.pattern());
-        let route = Arc::new(route);
+        let place = (route.pattern(), route.post);
+        routes.entry(place).or_default().push((*path, method.clone(), route));
+    }
+    for ((pattern, post), mut served) in routes {
+        served.reverse(); // Where both fit, the SDK's gateway takes the later one.
+        let filter = if post { MethodFilter::POST } else { MethodFilter::GET };
+        let (api, served) = (Arc::clone(api), Arc::new(served));
         let handler = async move |values: Option<Path<Vec<(String, String)>>>,
                                   Query(pairs): Query<Vec<(String, String)>>,
                                   headers: HeaderMap,
                                   body: Bytes| {
             let values = values.map_or_else(Vec::new, |Path(values)| values);
-            let request = request(&method, &route, values, pairs, &body);
-            match ask(&api, path, &method, request, &headers).await {
-                Ok(response) => response,
-                Err(status) => refuse(&status),
+            let mut first_refusal = None;
+            for (path, method, route) in served.iter() {
+                let request = request(method, route, &values, &pairs, &body);
+                match ask(&api, path, method, request, &headers).await {
+                    Ok(response) => return response,
+                    Err(status) if first_refusal.is_none() => first_refusal = Some(status),
+                    Err(_) => {}
+                }
             }
+            let nothing = || Status::new(Code::Unimplemented, "Not Implemented");
+            refuse(&first_refusal.unwrap_or_else(nothing))
         };
         router = router.route(&pattern, on(filter, handler));
     }
@@ -118,8 +127,8 @@ pub(super) fn router(api: &Arc<Api>) -> Router {
 fn request(
     method: &MethodDescriptor,
     route: &Route,
-    values: Vec<(String, String)>,
-    pairs: Vec<(String, String)>,
+    values: &[(String, String)],
+    pairs: &[(String, String)],
     body: &[u8],
 ) -> Result<Vec<u8>, String> {
     let mut message = if route.post {
@@ -130,10 +139,10 @@ fn request(
     };
     for (name, value) in pairs {
         // What is not known is ignored, as the SDK's gateway does: caches are avoided with such parameters.
-        put(&mut message, &name, &value)?;
+        put(&mut message, name, value)?;
     }
     for (name, (_, value)) in route.parameters().zip(values) {
-        put(&mut message, name, &value)?;
+        put(&mut message, name, value)?;
     }
     Ok(message.encode_to_vec())
 }

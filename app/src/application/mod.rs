@@ -20,7 +20,7 @@ mod reads;
 mod snapshots;
 mod verifier;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use rayon::prelude::*;
 use tendermint_proto::v0_38::{abci, types::ConsensusParams};
@@ -130,8 +130,12 @@ struct CheckState {
     changes: Changes,
 }
 
+/// Answers a query about the node rather than the state; nothing, where the path is none of its.
+pub type NodeQueries = Box<dyn Fn(&str, &[u8]) -> Option<Result<Vec<u8>, Error>> + Send + Sync>;
+
 /// The application. Calls may come from several threads.
 pub struct Application {
+    node_queries: OnceLock<NodeQueries>,
     store: Store,
     config: Config,
     pending: Mutex<Pending>,
@@ -208,6 +212,7 @@ impl Application {
             None => None,
         };
         Ok(Self {
+            node_queries: OnceLock::new(),
             store,
             config,
             pending: Mutex::default(),
@@ -222,6 +227,12 @@ impl Application {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Lets `Query` answer what only the node around the application knows. The first to say so stays.
+    pub fn answer_for_node(&self, queries: NodeQueries) {
+        // A second one would be another node's.
+        let _ = self.node_queries.set(queries);
     }
 
     /// The last committed block.
@@ -563,6 +574,12 @@ impl Application {
     #[must_use]
     pub fn query(&self, request: &abci::RequestQuery) -> abci::ResponseQuery {
         query::answer(self, request)
+    }
+
+    /// `Query` of the state alone.
+    #[must_use]
+    pub fn query_state(&self, request: &abci::RequestQuery) -> abci::ResponseQuery {
+        query::of_state(self, request)
     }
 
     /// The whole state as a genesis, at a height that is still there.

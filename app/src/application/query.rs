@@ -1,4 +1,4 @@
-//! Queries by path through the state machine's table, and raw keys with ICS23 proofs under `/store/…/key`.
+//! Queries by path through the state machine's table or the node's, and raw keys with ICS23 proofs under `/store/…/key`.
 
 use ics23::CommitmentProof;
 use prost::Message;
@@ -22,14 +22,31 @@ use crate::store::StoreError;
 /// Kind of the one operation in a proof; the root of the tree it proves against is the app hash.
 const PROOF_KIND: &str = "ics23:jmt";
 
-/// What wallets ask a node itself, not the chain.
+/// What wallets ask a node itself, not the chain; answered here too, so that an application alone has a price of gas.
 const NODE_CONFIG: &str = "/cosmos.base.node.v1beta1.Service/Config";
 
 /// What a single query may read, in gas: bounds its time.
 const QUERY_GAS: u64 = 300_000_000;
 
-/// Answers a query; never fails, the response carries what was wrong. Always returns the height it was answered at.
+/// Answers a query about the node or the state, as [`of_state`].
 pub(super) fn answer(app: &Application, request: &RequestQuery) -> ResponseQuery {
+    let about_node = app.node_queries.get();
+    let Some(answer) = about_node.and_then(|queries| queries(&request.path, &request.data)) else {
+        return of_state(app, request);
+    };
+    let height = app.last_block().map_or(0, |last| last.height);
+    match answer {
+        Ok(value) => ResponseQuery {
+            value: value.into(),
+            height: convert::signed(height),
+            ..ResponseQuery::default()
+        },
+        Err(error) => failure(&error, height),
+    }
+}
+
+/// Answers a query about the state; never fails, the response carries what was wrong. Always returns the height it was answered at.
+pub(super) fn of_state(app: &Application, request: &RequestQuery) -> ResponseQuery {
     let Some(last) = app.last_block() else {
         let height = app.store().latest().map_or(0, |c| c.height);
         return failure(
@@ -42,7 +59,9 @@ pub(super) fn answer(app: &Application, request: &RequestQuery) -> ResponseQuery
     } else {
         convert::unsigned(request.height)
     };
-    let answered = if request.path.starts_with("/store/") || request.path == "/key" {
+    // Relayers leave the first slash out.
+    let path = request.path.strip_prefix('/').unwrap_or(&request.path);
+    let answered = if path.starts_with("store/") || path == "key" {
         raw_key(app, request, height)
     } else if request.path == NODE_CONFIG {
         node_config(app)

@@ -202,7 +202,8 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     };
     let rpc = home.listens()?.rpc.replace("0.0.0.0", "127.0.0.1");
     let comet = Client::new(&format!("http://{rpc}")).map_err(|e| Error::Doors(e.to_string()))?;
-    let api = Api::new(Arc::clone(&app), comet, settings.clone()).map_err(Error::Doors)?;
+    let api = Arc::new(Api::new(Arc::clone(&app), comet, settings.clone()).map_err(Error::Doors)?);
+    api.serve_abci(tokio::runtime::Handle::current());
     let watch = metrics::Watch::new(Arc::clone(&app), home);
     let (app, mut halted) = Watched::new(app);
     let app = Arc::new(app);
@@ -216,7 +217,7 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     let (report, mut served) = oneshot::channel();
     thread::spawn(move || report.send(server.run()));
 
-    let doors = match api::open(Arc::new(api)).await {
+    let doors = match api::open(api).await {
         Ok(doors) => doors,
         Err(error) => {
             stop.stop();

@@ -1,7 +1,7 @@
 //! Stake that moves: from validator to validator, back from its way home; validators that change and leave.
 
 use trainyard_app::testing::{Chain, TRAIN, VALIDATOR, VALIDATOR_STAKE, address, create_validator};
-use trainyard_modules::bank;
+use trainyard_modules::{bank, context::rfc3339};
 use trainyard_proto::{
     any,
     coin::utrain,
@@ -161,7 +161,7 @@ fn a_validator_that_leaves_unbonds_and_is_forgotten_when_it_is_empty() {
     // Money taken from it now waits for no longer than it does itself.
     chain.pass_time(100);
     let outcome = chain.ok("second", &undelegate("second", "second", 20 * TRAIN));
-    let completes = free.to_string();
+    let completes = rfc3339(u64::try_from(free).unwrap());
     assert_eq!(outcome.attribute("unbond", "completion_time"), Some(completes.as_str()));
     chain.ok("alice", &delegate("alice", "second", 5 * TRAIN));
     chain.pass_time(UNBONDING_SECONDS);

@@ -5,12 +5,14 @@
 //! | `auth/account/{address}` | [`BaseAccount`] |
 //! | `auth/next_number` | number of the next account |
 
-use serde::{Deserialize, Serialize};
-use trainyard_proto::{
-    address::Address,
-    any,
-    cosmos::auth::v1beta1::{BaseAccount, QueryAccountRequest, QueryAccountResponse},
+mod queries;
+
+pub use queries::{
+    query_account_info, query_accounts, query_address_by_number, query_address_bytes, query_address_string,
+    query_bech32_prefix,
 };
+use serde::{Deserialize, Serialize};
+use trainyard_proto::{address::Address, cosmos::auth::v1beta1::BaseAccount};
 
 use crate::{
     error::{Error, SdkError},
@@ -42,18 +44,13 @@ pub fn ensure(state: &mut State<'_>, address: Address) -> Result<BaseAccount, Er
     Ok(account)
 }
 
-/// `/cosmos.auth.v1beta1.Query/Account`.
+/// The account of an address.
 ///
 /// # Errors
-/// No such account: the text CosmJS takes for "does not exist".
-pub fn query_account(state: &mut State<'_>, request: QueryAccountRequest) -> Result<QueryAccountResponse, Error> {
-    let address: Address = request.address.parse()?;
-    let account = ACCOUNTS
-        .get(state, &address)?
-        .ok_or_else(|| SdkError::NotFound(format!("account {address} not found")))?;
-    Ok(QueryAccountResponse {
-        account: Some(any::pack(&account)),
-    })
+/// There is none: the text CosmJS takes for "does not exist".
+pub fn find(state: &mut State<'_>, address: &Address) -> Result<BaseAccount, Error> {
+    let account = ACCOUNTS.get(state, address)?;
+    Ok(account.ok_or_else(|| SdkError::NotFound(format!("account {address} not found")))?)
 }
 
 /// Accounts at genesis.

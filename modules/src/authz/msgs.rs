@@ -126,11 +126,7 @@ impl Handler for MsgExec {
             let route = router::find(&message.type_url)?;
             let granter = (route.check)(&message.value)?;
             accept(ctx, granter, grantee, message)?;
-            let mut own = vec![
-                Event::new("message")
-                    .with("action", &message.type_url)
-                    .with("sender", granter),
-            ];
+            let mut own = vec![Event::of_message(&message.type_url, &granter)];
             let mut inner = Ctx {
                 state: &mut *ctx.state,
                 block: ctx.block,

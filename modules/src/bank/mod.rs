@@ -8,14 +8,20 @@
 //! Events: `transfer`, `coin_spent`, `coin_received`, `burn`, as the SDK's. Only `utrain` exists so far; keys carry the
 //! denomination so that tokens of other chains can arrive beside it.
 
+mod accounts;
 mod genesis;
 mod msgs;
 mod queries;
 
 use std::sync::LazyLock;
 
+pub use accounts::{query_account, query_module_account, query_module_accounts};
 pub use genesis::{Balance, Genesis, export, init};
-pub use queries::{query_all_balances, query_balance, query_supply_of, query_total_supply};
+pub use queries::{
+    query_all_balances, query_balance, query_metadata, query_metadata_by_query, query_metadata_list, query_owners,
+    query_owners_by_query, query_params, query_send_enabled, query_spendable, query_spendable_of, query_supply_of,
+    query_total_supply,
+};
 use trainyard_proto::{address::Address, coin::DENOM};
 
 use crate::{

@@ -5,15 +5,29 @@ use trainyard_proto::{
     coin::{DENOM, utrain},
     cosmos::{
         bank::v1beta1::{
-            QueryAllBalancesRequest, QueryAllBalancesResponse, QueryBalanceRequest, QueryBalanceResponse,
-            QuerySupplyOfRequest, QuerySupplyOfResponse, QueryTotalSupplyRequest, QueryTotalSupplyResponse,
+            DenomOwner, DenomUnit, Metadata, Params, QueryAllBalancesRequest, QueryAllBalancesResponse,
+            QueryBalanceRequest, QueryBalanceResponse, QueryDenomMetadataByQueryStringRequest,
+            QueryDenomMetadataByQueryStringResponse, QueryDenomMetadataRequest, QueryDenomMetadataResponse,
+            QueryDenomOwnersByQueryRequest, QueryDenomOwnersByQueryResponse, QueryDenomOwnersRequest,
+            QueryDenomOwnersResponse, QueryDenomsMetadataRequest, QueryDenomsMetadataResponse, QueryParamsRequest,
+            QueryParamsResponse, QuerySendEnabledRequest, QuerySendEnabledResponse,
+            QuerySpendableBalanceByDenomRequest, QuerySpendableBalanceByDenomResponse, QuerySpendableBalancesRequest,
+            QuerySpendableBalancesResponse, QuerySupplyOfRequest, QuerySupplyOfResponse, QueryTotalSupplyRequest,
+            QueryTotalSupplyResponse,
         },
-        base::v1beta1::Coin,
+        base::{
+            query::v1beta1::{PageRequest, PageResponse},
+            v1beta1::Coin,
+        },
     },
 };
 
 use super::{BALANCES, SUPPLY, balance};
-use crate::{error::Error, state::State};
+use crate::{
+    error::{Error, SdkError},
+    page,
+    state::State,
+};
 
 /// `/cosmos.bank.v1beta1.Query/Balance`: zero of any denomination that an account does not hold.
 ///
@@ -72,5 +86,172 @@ pub fn query_total_supply(
     Ok(QueryTotalSupplyResponse {
         supply: vec![utrain(supply)],
         pagination: Some(Default::default()),
+    })
+}
+
+/// `/cosmos.bank.v1beta1.Query/SpendableBalances`: nothing that an account holds is locked.
+///
+/// # Errors
+/// The address is none.
+pub fn query_spendable(
+    state: &mut State<'_>,
+    request: QuerySpendableBalancesRequest,
+) -> Result<QuerySpendableBalancesResponse, Error> {
+    let QueryAllBalancesResponse { balances, pagination } = query_all_balances(
+        state,
+        QueryAllBalancesRequest {
+            address: request.address,
+            pagination: request.pagination,
+            ..QueryAllBalancesRequest::default()
+        },
+    )?;
+    Ok(QuerySpendableBalancesResponse { balances, pagination })
+}
+
+/// `/cosmos.bank.v1beta1.Query/SpendableBalanceByDenom`.
+///
+/// # Errors
+/// The address is none.
+pub fn query_spendable_of(
+    state: &mut State<'_>,
+    request: QuerySpendableBalanceByDenomRequest,
+) -> Result<QuerySpendableBalanceByDenomResponse, Error> {
+    let QuerySpendableBalanceByDenomRequest { address, denom } = request;
+    let QueryBalanceResponse { balance } = query_balance(state, QueryBalanceRequest { address, denom })?;
+    Ok(QuerySpendableBalanceByDenomResponse { balance })
+}
+
+/// `/cosmos.bank.v1beta1.Query/Params`: what exists can be sent.
+///
+/// # Errors
+/// None.
+pub fn query_params(_: &mut State<'_>, _: QueryParamsRequest) -> Result<QueryParamsResponse, Error> {
+    Ok(QueryParamsResponse {
+        params: Some(Params {
+            default_send_enabled: true,
+            ..Params::default()
+        }),
+    })
+}
+
+/// `/cosmos.bank.v1beta1.Query/SendEnabled`: no denomination is an exception from the parameters.
+///
+/// # Errors
+/// None.
+pub fn query_send_enabled(_: &mut State<'_>, _: QuerySendEnabledRequest) -> Result<QuerySendEnabledResponse, Error> {
+    Ok(QuerySendEnabledResponse {
+        send_enabled: Vec::new(),
+        pagination: Some(PageResponse::default()),
+    })
+}
+
+/// What wallets show in place of `utrain`.
+fn metadata() -> Metadata {
+    let unit = |denom: &str, exponent, aliases: &[&str]| DenomUnit {
+        denom: denom.into(),
+        exponent,
+        aliases: aliases.iter().map(|&alias| alias.into()).collect(),
+    };
+    Metadata {
+        description: "The native token of Trainyard: pays for training, fees and stake.".into(),
+        denom_units: vec![unit(DENOM, 0, &["microtrain"]), unit("train", 6, &[])],
+        base: DENOM.into(),
+        display: "train".into(),
+        name: "Train".into(),
+        symbol: "TRAIN".into(),
+        ..Metadata::default()
+    }
+}
+
+fn metadata_of(denom: &str) -> Result<Metadata, Error> {
+    if denom != DENOM {
+        let shown: String = denom.chars().take(100).collect();
+        return Err(SdkError::NotFound(format!("client metadata for denom {shown}")).into());
+    }
+    Ok(metadata())
+}
+
+/// `/cosmos.bank.v1beta1.Query/DenomMetadata`.
+///
+/// # Errors
+/// No such denomination.
+pub fn query_metadata(
+    _: &mut State<'_>,
+    request: QueryDenomMetadataRequest,
+) -> Result<QueryDenomMetadataResponse, Error> {
+    let metadata = Some(metadata_of(&request.denom)?);
+    Ok(QueryDenomMetadataResponse { metadata })
+}
+
+/// `/cosmos.bank.v1beta1.Query/DenomMetadataByQueryString`.
+///
+/// # Errors
+/// No such denomination.
+pub fn query_metadata_by_query(
+    _: &mut State<'_>,
+    request: QueryDenomMetadataByQueryStringRequest,
+) -> Result<QueryDenomMetadataByQueryStringResponse, Error> {
+    let metadata = Some(metadata_of(&request.denom)?);
+    Ok(QueryDenomMetadataByQueryStringResponse { metadata })
+}
+
+/// `/cosmos.bank.v1beta1.Query/DenomsMetadata`.
+///
+/// # Errors
+/// None.
+pub fn query_metadata_list(
+    _: &mut State<'_>,
+    _: QueryDenomsMetadataRequest,
+) -> Result<QueryDenomsMetadataResponse, Error> {
+    Ok(QueryDenomsMetadataResponse {
+        metadatas: vec![metadata()],
+        pagination: Some(PageResponse::default()),
+    })
+}
+
+/// Holders of a denomination, a page at a time, in the order of their addresses.
+fn owners(
+    state: &mut State<'_>,
+    denom: &str,
+    request: Option<&PageRequest>,
+) -> Result<(Vec<DenomOwner>, Option<PageResponse>), Error> {
+    page::map(state, &BALANCES, request, |(owner, held), amount| {
+        (held == denom).then(|| DenomOwner {
+            address: owner.to_string(),
+            balance: Some(Coin {
+                denom: denom.into(),
+                amount: amount.to_string(),
+            }),
+        })
+    })
+}
+
+/// `/cosmos.bank.v1beta1.Query/DenomOwners`.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_owners(
+    state: &mut State<'_>,
+    request: QueryDenomOwnersRequest,
+) -> Result<QueryDenomOwnersResponse, Error> {
+    let (denom_owners, pagination) = owners(state, &request.denom, request.pagination.as_ref())?;
+    Ok(QueryDenomOwnersResponse {
+        denom_owners,
+        pagination,
+    })
+}
+
+/// `/cosmos.bank.v1beta1.Query/DenomOwnersByQuery`.
+///
+/// # Errors
+/// The page is not valid.
+pub fn query_owners_by_query(
+    state: &mut State<'_>,
+    request: QueryDenomOwnersByQueryRequest,
+) -> Result<QueryDenomOwnersByQueryResponse, Error> {
+    let (denom_owners, pagination) = owners(state, &request.denom, request.pagination.as_ref())?;
+    Ok(QueryDenomOwnersByQueryResponse {
+        denom_owners,
+        pagination,
     })
 }

@@ -180,15 +180,19 @@ pub fn settle(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, shar
     let owed = owed(ctx.state, &delegator, &operator, shares)?;
     let mut rewards = REWARDS.get(ctx.state, &operator)?.unwrap_or_default();
     SINCE.set(ctx.state, &(delegator, operator), &rewards.cumulative)?;
-    if owed.is_zero() {
+    if shares.is_zero() {
         return Ok(0);
     }
-    rewards.outstanding = sound(
-        rewards.outstanding.checked_sub(owed),
-        "a validator's outstanding rewards",
-    )?;
-    REWARDS.set(ctx.state, &operator, &rewards)?;
-    let paid = pay(ctx, delegator, owed)?;
+    let mut paid = 0;
+    if !owed.is_zero() {
+        rewards.outstanding = sound(
+            rewards.outstanding.checked_sub(owed),
+            "a validator's outstanding rewards",
+        )?;
+        REWARDS.set(ctx.state, &operator, &rewards)?;
+        paid = pay(ctx, delegator, owed)?;
+    }
+    // As the SDK, also where there was nothing: programs that asked for it wait to hear of it.
     ctx.emit(
         Event::new("withdraw_rewards")
             .with("amount", format!("{paid}{DENOM}"))

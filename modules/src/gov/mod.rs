@@ -18,7 +18,8 @@
 //! | `UpdateParams` | governance | – | `params.rs` |
 //! | `CommunityPoolSpend`, `UpdateParams` of distribution and staking | governance | – | `params.rs` |
 //!
-//! `SubmitProposal` (of a text), `Deposit`, `Vote` and `VoteWeighted` of v1beta1 are handled as those of v1 (`legacy.rs`).
+//! `SubmitProposal` (of a text), `Deposit`, `Vote` and `VoteWeighted` of v1beta1 are handled as those of v1 (`legacy.rs`), and so
+//! are its queries (`legacy_queries.rs`).
 //!
 //! A proposal waits for its least deposit; what does not get it in time is dropped. Then stake votes: a validator's vote
 //! counts for all stake under it, but for that of delegators who vote themselves. When the period ends ([`end_block`]) the
@@ -35,6 +36,7 @@
 mod block;
 mod genesis;
 mod legacy;
+pub mod legacy_queries;
 mod msgs;
 mod params;
 mod queries;
@@ -45,8 +47,8 @@ pub use block::end_block;
 pub use genesis::{Genesis, export, init};
 pub use params::default_params;
 pub use queries::{
-    query_deposit, query_deposits, query_params, query_proposal, query_proposals, query_tally_result, query_vote,
-    query_votes,
+    query_constitution, query_deposit, query_deposits, query_params, query_proposal, query_proposals,
+    query_tally_result, query_vote, query_votes,
 };
 pub use tally::MAX_VOTERS;
 use trainyard_proto::{
@@ -218,11 +220,7 @@ fn carries(message: &Any) -> bool {
 /// Runs the messages of a proposal as governance's.
 fn run_messages(ctx: &mut Ctx<'_, '_>, messages: &[Any]) -> Result<(), Error> {
     for (index, message) in messages.iter().enumerate() {
-        ctx.emit(
-            Event::new("message")
-                .with("action", &message.type_url)
-                .with("sender", authority()),
-        );
+        ctx.emit(Event::of_message(&message.type_url, &authority()));
         let outcome = router::find(&message.type_url).and_then(|route| (route.execute)(ctx, &message.value));
         outcome.map_err(|mut error| {
             if !error.is_fatal() {

@@ -3,10 +3,11 @@
 use trainyard_proto::{
     address::Address,
     cosmos::gov::v1::{
-        Deposit, DepositParams, ProposalStatus, QueryDepositRequest, QueryDepositResponse, QueryDepositsRequest,
-        QueryDepositsResponse, QueryParamsRequest, QueryParamsResponse, QueryProposalRequest, QueryProposalResponse,
-        QueryProposalsRequest, QueryProposalsResponse, QueryTallyResultRequest, QueryTallyResultResponse,
-        QueryVoteRequest, QueryVoteResponse, QueryVotesRequest, QueryVotesResponse, TallyParams, VotingParams,
+        Deposit, DepositParams, ProposalStatus, QueryConstitutionRequest, QueryConstitutionResponse,
+        QueryDepositRequest, QueryDepositResponse, QueryDepositsRequest, QueryDepositsResponse, QueryParamsRequest,
+        QueryParamsResponse, QueryProposalRequest, QueryProposalResponse, QueryProposalsRequest,
+        QueryProposalsResponse, QueryTallyResultRequest, QueryTallyResultResponse, QueryVoteRequest, QueryVoteResponse,
+        QueryVotesRequest, QueryVotesResponse, TallyParams, VotingParams,
     },
 };
 
@@ -20,6 +21,14 @@ use crate::{
 fn proposal(state: &mut State<'_>, id: u64) -> Result<trainyard_proto::cosmos::gov::v1::Proposal, Error> {
     let found = PROPOSALS.get(state, &id)?;
     Ok(found.ok_or_else(|| SdkError::NotFound(format!("proposal {id} not found")))?)
+}
+
+/// `/cosmos.gov.v1.Query/Constitution`: there is none.
+///
+/// # Errors
+/// None.
+pub fn query_constitution(_: &mut State<'_>, _: QueryConstitutionRequest) -> Result<QueryConstitutionResponse, Error> {
+    Ok(QueryConstitutionResponse::default())
 }
 
 /// `/cosmos.gov.v1.Query/Proposal`.

@@ -3,15 +3,19 @@
 //! In this order: size · canonical encoding · messages known and valid · timeout height · signers · gas limit · fee · public
 //! keys · sequences · signatures. The effects (fee paid, public key kept, sequence raised) stay even when the messages fail.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use trainyard_proto::{
     address::Address,
     any::Any,
     coin,
-    cosmos::tx::{
-        signing::v1beta1::SignMode,
-        v1beta1::{AuthInfo, Fee, SignerInfo, TxBody, TxRaw, mode_info::Sum},
+    cosmos::{
+        auth::v1beta1::{Params, QueryParamsRequest, QueryParamsResponse},
+        tx::{
+            signing::v1beta1::SignMode,
+            v1beta1::{AuthInfo, Fee, SignerInfo, TxBody, TxRaw, mode_info::Sum},
+        },
     },
-    keys::PublicKey,
+    keys::{MAX_KEYS, PublicKey},
     prost::Message,
 };
 
@@ -154,6 +158,22 @@ pub fn gas_limit(bytes: &[u8]) -> u64 {
     let raw = TxRaw::decode(bytes).unwrap_or_default();
     let auth = AuthInfo::decode(raw.auth_info_bytes.as_slice()).unwrap_or_default();
     auth.fee.map_or(0, |fee| fee.gas_limit)
+}
+
+/// `/cosmos.auth.v1beta1.Query/Params`: the bounds above and the price of checking, which are the program's.
+///
+/// # Errors
+/// None.
+pub fn query_params(_: &mut State<'_>, _: QueryParamsRequest) -> Result<QueryParamsResponse, Error> {
+    Ok(QueryParamsResponse {
+        params: Some(Params {
+            max_memo_characters: MAX_MEMO as u64,
+            tx_sig_limit: MAX_KEYS as u64,
+            tx_size_cost_per_byte: gas::TX_BYTE,
+            sig_verify_cost_ed25519: 0, // No account has such a key.
+            sig_verify_cost_secp256k1: gas::SIGNATURE,
+        }),
+    })
 }
 
 /// Verifies signatures; the application remembers verdicts between `CheckTx` and `FinalizeBlock`.
@@ -348,6 +368,9 @@ fn check_signer(
         signed.check(&mut ctx.state.gas, key, info.mode_info.as_ref(), signature)?;
     }
     ctx.emit(Event::new("tx").with("acc_seq", format!("{signer}/{}", account.sequence)));
+    if mode != Mode::Simulate {
+        ctx.emit(Event::new("tx").with("signature", STANDARD.encode(signature)));
+    }
     account.sequence = account.sequence.saturating_add(1);
     ACCOUNTS.set(ctx.state, &signer, &account)
 }

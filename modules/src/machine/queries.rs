@@ -7,13 +7,20 @@ use trainyard_proto::{
     tendermint_proto::v0_38::abci,
 };
 
-use super::{Mode, ante::Direct, explain, run::run_tx};
+use super::{
+    Mode,
+    ante::{self, Direct},
+    explain,
+    run::run_tx,
+};
 use crate::{
     auth, authz, bank, consensus,
     context::Block,
     distribution,
     error::{Error, SdkError},
-    feegrant, fees, gov, job, pouw, registry, slashing, staking,
+    feegrant, fees,
+    gov::{self, legacy_queries as gov_legacy},
+    job, pouw, registry, slashing, staking,
     state::State,
     upgrade,
 };
@@ -47,12 +54,51 @@ macro_rules! answer_at {
 }
 
 static QUERIES: &[(&str, Answer)] = &[
-    answer!("/cosmos.auth.v1beta1.Query/Account", auth::query_account),
+    answer!("/cosmos.auth.v1beta1.Query/Account", bank::query_account),
+    answer!(
+        "/cosmos.auth.v1beta1.Query/AccountAddressByID",
+        auth::query_address_by_number
+    ),
+    answer!("/cosmos.auth.v1beta1.Query/AccountInfo", auth::query_account_info),
+    answer!("/cosmos.auth.v1beta1.Query/Accounts", auth::query_accounts),
+    answer!(
+        "/cosmos.auth.v1beta1.Query/AddressBytesToString",
+        auth::query_address_string
+    ),
+    answer!(
+        "/cosmos.auth.v1beta1.Query/AddressStringToBytes",
+        auth::query_address_bytes
+    ),
+    answer!("/cosmos.auth.v1beta1.Query/Bech32Prefix", auth::query_bech32_prefix),
+    answer!(
+        "/cosmos.auth.v1beta1.Query/ModuleAccountByName",
+        bank::query_module_account
+    ),
+    answer!("/cosmos.auth.v1beta1.Query/ModuleAccounts", bank::query_module_accounts),
+    answer!("/cosmos.auth.v1beta1.Query/Params", ante::query_params),
     answer!("/cosmos.authz.v1beta1.Query/GranteeGrants", authz::query_grantee_grants),
     answer!("/cosmos.authz.v1beta1.Query/GranterGrants", authz::query_granter_grants),
     answer!("/cosmos.authz.v1beta1.Query/Grants", authz::query_grants),
     answer!("/cosmos.bank.v1beta1.Query/AllBalances", bank::query_all_balances),
     answer!("/cosmos.bank.v1beta1.Query/Balance", bank::query_balance),
+    answer!("/cosmos.bank.v1beta1.Query/DenomMetadata", bank::query_metadata),
+    answer!(
+        "/cosmos.bank.v1beta1.Query/DenomMetadataByQueryString",
+        bank::query_metadata_by_query
+    ),
+    answer!("/cosmos.bank.v1beta1.Query/DenomOwners", bank::query_owners),
+    answer!(
+        "/cosmos.bank.v1beta1.Query/DenomOwnersByQuery",
+        bank::query_owners_by_query
+    ),
+    answer!("/cosmos.bank.v1beta1.Query/DenomsMetadata", bank::query_metadata_list),
+    answer!("/cosmos.bank.v1beta1.Query/Params", bank::query_params),
+    answer!("/cosmos.bank.v1beta1.Query/SendEnabled", bank::query_send_enabled),
+    answer!(
+        "/cosmos.bank.v1beta1.Query/SpendableBalanceByDenom",
+        bank::query_spendable_of
+    ),
+    answer!("/cosmos.bank.v1beta1.Query/SpendableBalances", bank::query_spendable),
     answer!("/cosmos.bank.v1beta1.Query/SupplyOf", bank::query_supply_of),
     answer!("/cosmos.bank.v1beta1.Query/TotalSupply", bank::query_total_supply),
     answer!("/cosmos.consensus.v1.Query/Params", consensus::query_params),
@@ -99,6 +145,7 @@ static QUERIES: &[(&str, Answer)] = &[
         "/cosmos.feegrant.v1beta1.Query/AllowancesByGranter",
         feegrant::query_allowances_by_granter
     ),
+    answer!("/cosmos.gov.v1.Query/Constitution", gov::query_constitution),
     answer!("/cosmos.gov.v1.Query/Deposit", gov::query_deposit),
     answer!("/cosmos.gov.v1.Query/Deposits", gov::query_deposits),
     answer!("/cosmos.gov.v1.Query/Params", gov::query_params),
@@ -107,6 +154,14 @@ static QUERIES: &[(&str, Answer)] = &[
     answer!("/cosmos.gov.v1.Query/TallyResult", gov::query_tally_result),
     answer!("/cosmos.gov.v1.Query/Vote", gov::query_vote),
     answer!("/cosmos.gov.v1.Query/Votes", gov::query_votes),
+    answer!("/cosmos.gov.v1beta1.Query/Deposit", gov_legacy::query_deposit),
+    answer!("/cosmos.gov.v1beta1.Query/Deposits", gov_legacy::query_deposits),
+    answer!("/cosmos.gov.v1beta1.Query/Params", gov_legacy::query_params),
+    answer!("/cosmos.gov.v1beta1.Query/Proposal", gov_legacy::query_proposal),
+    answer!("/cosmos.gov.v1beta1.Query/Proposals", gov_legacy::query_proposals),
+    answer!("/cosmos.gov.v1beta1.Query/TallyResult", gov_legacy::query_tally_result),
+    answer!("/cosmos.gov.v1beta1.Query/Vote", gov_legacy::query_vote),
+    answer!("/cosmos.gov.v1beta1.Query/Votes", gov_legacy::query_votes),
     answer!("/cosmos.slashing.v1beta1.Query/Params", slashing::query_params),
     ("/cosmos.slashing.v1beta1.Query/SigningInfo", |state, block, request| {
         typed(state, request, |state, request| {

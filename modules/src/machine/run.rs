@@ -178,11 +178,7 @@ fn run_messages(state: &mut State<'_>, block: &Block, tx: &Tx, events: &mut Vec<
     let mut responses = Vec::new();
     for (index, (message, sender)) in tx.messages().iter().zip(&tx.senders).enumerate() {
         let route = router::find(&message.type_url)?;
-        let mut own = vec![
-            Event::new("message")
-                .with("action", &message.type_url)
-                .with("sender", sender),
-        ];
+        let mut own = vec![Event::of_message(&message.type_url, sender)];
         let mut ctx = Ctx {
             state: &mut *state,
             block,

@@ -66,7 +66,8 @@ pub fn query_signing_info(
     })
 }
 
-/// `/cosmos.slashing.v1beta1.Query/SigningInfos`: of all that ever missed a block; `height` is that of the state.
+/// `/cosmos.slashing.v1beta1.Query/SigningInfos`: of all validators, with clean ones of those that never missed a block;
+/// `height` is that of the state.
 ///
 /// # Errors
 /// The page is not valid.
@@ -75,8 +76,14 @@ pub fn query_signing_infos(
     height: u64,
     request: QuerySigningInfosRequest,
 ) -> Result<QuerySigningInfosResponse, Error> {
-    let (info, pagination) = page::map(state, &INFOS, request.pagination.as_ref(), |consensus, info| {
-        Some(shown(consensus, &info, height))
-    })?;
+    let (info, pagination) = page::load_all(
+        state,
+        &BY_CONSENSUS,
+        request.pagination.as_ref(),
+        |state, consensus, _| {
+            let info = INFOS.get(state, consensus)?.unwrap_or_default();
+            Ok(Some(shown(consensus, &info, height)))
+        },
+    )?;
     Ok(QuerySigningInfosResponse { info, pagination })
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Event, Handler, timestamp, unix_seconds, whole_seconds},
+    context::{Ctx, Event, Handler, rfc3339, timestamp, unix_seconds, whole_seconds},
     distribution,
     error::Error,
     page,
@@ -210,7 +210,7 @@ impl Handler for MsgUndelegate {
                 .with("validator", &self.validator_address)
                 .with("delegator", delegator)
                 .with("amount", format!("{need}{}", coin::DENOM))
-                .with("completion_time", completion_time.seconds),
+                .with("completion_time", rfc3339(unix_seconds(Some(&completion_time)))),
         );
         Ok(MsgUndelegateResponse {
             completion_time: Some(completion_time),

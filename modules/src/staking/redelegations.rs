@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bank::transfer,
-    context::{Ctx, Event, Handler, timestamp, unix_seconds},
+    context::{Ctx, Event, Handler, rfc3339, timestamp, unix_seconds},
     error::Error,
     state::State,
 };
@@ -74,7 +74,7 @@ impl Handler for MsgBeginRedelegate {
                 .with("source_validator", &self.validator_src_address)
                 .with("destination_validator", &self.validator_dst_address)
                 .with("amount", format!("{amount}{DENOM}"))
-                .with("completion_time", completion_time.seconds),
+                .with("completion_time", rfc3339(unix_seconds(Some(&completion_time)))),
         );
         Ok(MsgBeginRedelegateResponse {
             completion_time: Some(completion_time),
