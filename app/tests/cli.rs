@@ -64,6 +64,18 @@ fn keys_are_created_recovered_moved_and_protected() {
         alice["address"]
     );
 
+    // Its other forms.
+    let operator = done(&run(&["keys", "show", "alice", "-a", "--bech", "val"], &[], ""));
+    let forms = answer(&run(&["keys", "parse", operator.trim()], &[], ""));
+    assert_eq!(
+        (&forms["account"], &forms["operator"]),
+        (&alice["address"], &json!(operator.trim()))
+    );
+    let bytes = forms["bytes"].as_str().unwrap();
+    assert_eq!(answer(&run(&["keys", "parse", bytes], &[], "")), forms);
+    let error = refusal(&run(&["keys", "parse", "cosmos1x"], &[], ""));
+    assert!(error.contains("neither 40 hex digits nor an address"), "{error}");
+
     let export = ("TRAINYARD_EXPORT_PASSWORD", "carry me over");
     let wrong = ("TRAINYARD_KEYRING_PASSWORD", "not that one");
     let error = refusal(&run(&["keys", "export", "alice"], &[wrong, export], ""));
@@ -199,7 +211,8 @@ fn a_transaction_is_signed_by_two_of_three_without_a_node() {
     assert!(error.contains("threshold 2 of 1 keys"), "{error}");
 
     let send = ["tx", "bank", "send", &shared, "alice", "5utrain", "--generate-only"];
-    assert!(refusal(&run(&send, "")).contains("give --gas a number"));
+    let offline = [&send[..], &["--offline"]].concat();
+    assert!(refusal(&run(&offline, "")).contains("give --gas a number"));
     let unsigned = done(&run(&[&send[..], &["--gas", "200000"]].concat(), ""));
     std::fs::write(path("tx"), unsigned).unwrap();
     let mut signatures = Vec::new();
@@ -215,11 +228,11 @@ fn a_transaction_is_signed_by_two_of_three_without_a_node() {
     let both: Vec<&str> = signatures.iter().map(String::as_str).collect();
     let signed = answer(&run(&[&multisign[..], &both].concat(), ""));
     assert_eq!(signed["signatures"].as_array().unwrap().len(), 1);
-    let signer = &signed["authInfo"]["signerInfos"][0];
+    let signer = &signed["auth_info"]["signer_infos"][0];
     assert_eq!(signer["sequence"], "9");
     // The first and the last key.
     assert_eq!(
-        signer["modeInfo"]["multi"]["bitarray"]["elems"].as_str().map(str::len),
+        signer["mode_info"]["multi"]["bitarray"]["elems"].as_str().map(str::len),
         Some(4)
     );
 
@@ -227,7 +240,7 @@ fn a_transaction_is_signed_by_two_of_three_without_a_node() {
     let sign = ["tx", "sign", &path("tx"), "--from", "bob", "--sign-mode", "amino-json"];
     let at = ["--chain-id", "c-1", "--account-number", "1", "--sequence", "2"];
     let alone = answer(&run(&[&sign[..], &at].concat(), ""));
-    let mode = &alone["authInfo"]["signerInfos"][0]["modeInfo"]["single"]["mode"];
+    let mode = &alone["auth_info"]["signer_infos"][0]["mode_info"]["single"]["mode"];
     assert_eq!(mode, "SIGN_MODE_LEGACY_AMINO_JSON");
 }
 

@@ -72,6 +72,14 @@ pub enum Gas {
     Limit(u64),
 }
 
+impl Gas {
+    /// A limit for what a simulation used.
+    #[must_use]
+    pub fn with_reserve(used: u64, percent: u64) -> u64 {
+        u64::try_from(u128::from(used) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+    }
+}
+
 /// What a signer pays per unit of gas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Price {
@@ -89,7 +97,8 @@ const MOST_PRICE: GasPrice = GasPrice(1_000_000);
 
 impl Price {
     /// The price, where the node asks for `asked`; none where that is too much.
-    fn of(self, asked: GasPrice) -> Option<GasPrice> {
+    #[must_use]
+    pub fn of(self, asked: GasPrice) -> Option<GasPrice> {
         match self {
             Self::Fixed(price) => Some(price),
             Self::Auto => Some(GasPrice(asked.0.saturating_add(asked.0 / 4)).max(USUAL_PRICE))
@@ -259,28 +268,45 @@ impl Signer {
         }
     }
 
-    async fn try_broadcast(&self, mut draft: Draft, account_number: u64, sequence: u64) -> Result<[u8; 32], Error> {
+    /// The bytes of a transaction with gas and fee filled in, signed for an account's number and sequence; what is not given is
+    /// asked of the node.
+    ///
+    /// # Errors
+    /// The account is not on the chain, the transaction would fail, or the node does not answer.
+    pub async fn sign(&self, draft: Draft, number: Option<u64>, sequence: Option<u64>) -> Result<Vec<u8>, Error> {
+        let (number, sequence) = match (number, sequence) {
+            (Some(number), Some(sequence)) => (number, sequence),
+            (number, sequence) => {
+                let known = self.ask_account().await?;
+                (number.unwrap_or(known.0), sequence.unwrap_or(known.1))
+            }
+        };
+        self.complete(draft, number, sequence).await
+    }
+
+    async fn complete(&self, mut draft: Draft, account_number: u64, sequence: u64) -> Result<Vec<u8>, Error> {
         if draft.gas_limit == 0 {
             draft.gas_limit = match self.fees.gas {
                 Gas::Limit(gas) => gas,
                 Gas::Auto { percent } => {
                     draft.gas_limit = SIMULATED_GAS;
-                    let used = self.simulate(&draft, sequence).await?;
-                    u64::try_from(u128::from(used) * u128::from(percent) / 100).unwrap_or(u64::MAX)
+                    Gas::with_reserve(self.simulate(&draft, sequence).await?, percent)
                 }
             };
         }
         if draft.fee == 0 {
             draft.fee = self.price().await?.fee(draft.gas_limit);
         }
-        let tx = draft.sign(
-            &self.key,
-            SignerData {
-                chain_id: &self.chain_id,
-                account_number,
-                sequence,
-            },
-        );
+        let data = SignerData {
+            chain_id: &self.chain_id,
+            account_number,
+            sequence,
+        };
+        Ok(draft.sign(&self.key, data))
+    }
+
+    async fn try_broadcast(&self, draft: Draft, account_number: u64, sequence: u64) -> Result<[u8; 32], Error> {
+        let tx = self.complete(draft, account_number, sequence).await?;
         let start = Instant::now();
         let mut pause = Duration::from_millis(100);
         let mut again = false;

@@ -38,6 +38,14 @@ pub(super) enum Command {
         /// Print the address only
         #[arg(long, short)]
         address: bool,
+        /// Which of its addresses that is: the account's, the validator operator's
+        #[arg(long, value_name = "KIND", default_value = "acc", requires = "address")]
+        bech: Bech,
+    },
+    /// Show an address in all its forms
+    Parse {
+        /// An address of an account, an operator or a consensus key, or 40 hex digits
+        address: String,
     },
     /// Show the account that several keys share
     Multisig {
@@ -80,6 +88,12 @@ pub(super) enum Command {
     },
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Bech {
+    Acc,
+    Val,
+}
+
 pub(super) fn run(global: &Global, command: Command) -> Result<()> {
     match command {
         Command::Add { name, recover } => add(global, &name, recover),
@@ -87,13 +101,23 @@ pub(super) fn run(global: &Global, command: Command) -> Result<()> {
             let keys: Vec<_> = global.keyring()?.list()?.iter().map(view).collect();
             global.print(&keys)
         }
-        Command::Show { name, address } => {
+        Command::Show { name, address, bech } => {
             let key = global.keyring()?.show(&name)?;
-            if address {
-                println!("{}", key.address);
-                return Ok(());
+            match bech {
+                Bech::Acc if address => println!("{}", key.address),
+                Bech::Val if address => println!("{}", key.address.operator()),
+                _ => return global.print(&view(&key)),
             }
-            global.print(&view(&key))
+            Ok(())
+        }
+        Command::Parse { address } => {
+            let address = parse(&address)?;
+            global.print(&json!({
+                "bytes": hex::encode_upper(address.0),
+                "account": address.to_string(),
+                "operator": address.operator(),
+                "consensus": address.consensus(),
+            }))
         }
         Command::Multisig {
             keys,
@@ -117,6 +141,20 @@ pub(super) fn run(global: &Global, command: Command) -> Result<()> {
         }
         Command::Import { name, file } => import(global, &name, &file),
     }
+}
+
+/// An address in whichever form.
+fn parse(text: &str) -> Result<Address> {
+    let mut bytes = [0; 20];
+    if hex::decode_to_slice(text.trim_start_matches("0x"), &mut bytes).is_ok() {
+        return Ok(Address(bytes));
+    }
+    let found = text.parse::<Address>().or_else(|e| {
+        Address::parse_operator(text)
+            .or_else(|_| Address::parse_consensus(text))
+            .map_err(|_| e)
+    });
+    found.wrap_err_with(|| format!("{text:?} is neither 40 hex digits nor an address of this chain"))
 }
 
 fn add(global: &Global, name: &str, recover: bool) -> Result<()> {

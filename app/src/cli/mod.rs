@@ -2,7 +2,7 @@
 //!
 //! | file | commands |
 //! |---|---|
-//! | `keys` | `keys add list show multisig delete rename export import` |
+//! | `keys` | `keys add list show parse multisig delete rename export import` |
 //! | `model` | `model new inspect` |
 //! | `data` | `data pack inspect serve` |
 //! | `job/` | `job post watch show fetch cancel explain` |
@@ -15,10 +15,12 @@
 //! | `genesis` | `genesis add-account gentx collect-gentxs validate` |
 //! | `start` | `start`: run a node; `export` its state; `rollback` its last block; `unsafe-reset-all` |
 //! | `status` | `status` of a node |
+//! | `chain_info` | `chain-info`: what wallets and registries are told of the chain |
 //! | `testnet` | `testnet`: homes of several validators on one machine |
 //! | `output` | results as text or JSON |
 //! | `logging` | what is logged, and how |
 
+mod chain_info;
 mod config;
 mod data;
 mod explain;
@@ -132,8 +134,8 @@ enum Command {
     /// Send transactions
     Tx(tx::Tx),
     /// Ask the chain
-    #[command(subcommand, visible_alias = "q")]
-    Query(query::Command),
+    #[command(visible_alias = "q")]
+    Query(query::Query),
     /// Ask the chain without trusting a node
     #[command(subcommand)]
     Light(light::Command),
@@ -164,6 +166,8 @@ enum Command {
     Testnet(testnet::Testnet),
     /// Show the node's status
     Status,
+    /// Print what wallets and registries are told of the chain: for the chain registry and for Keplr
+    ChainInfo(chain_info::ChainInfo),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -221,7 +225,7 @@ fn run(cli: Cli, binary: &'static Binary) -> Result<()> {
         Command::Job(command) => block_on(job::run(&global, command)),
         Command::Explain(command) => block_on(explain::run(&global, command)),
         Command::Tx(tx) => block_on(tx::run(&global, tx)),
-        Command::Query(command) => block_on(query::run(&global, command)),
+        Command::Query(query) => block_on(query::run(&global, query)),
         Command::Light(command) => block_on(light::run(&global, command)),
         Command::Receipt(command) => block_on(light::receipts(&global, command)),
         Command::Config(command) => config::run(&global, command),
@@ -234,6 +238,7 @@ fn run(cli: Cli, binary: &'static Binary) -> Result<()> {
         Command::UnsafeResetAll => start::reset(&global),
         Command::Testnet(command) => testnet::run(&global, command),
         Command::Status => block_on(status::run(&global)),
+        Command::ChainInfo(info) => block_on(chain_info::run(&global, info)),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "trainyard", &mut std::io::stdout());
             Ok(())
@@ -380,6 +385,17 @@ mod tests {
             "trainyard query registry penalties node",
             "trainyard explain job 7 node",
             "trainyard explain validator trainvaloper1x",
+            "trainyard query --height 5 bank balances alice",
+            "trainyard query staking historical-info 7 --height 9",
+            "trainyard q gov proposals --height 9 --limit 3",
+            "trainyard query block 7",
+            "trainyard query txs --query message.sender='x' --limit 3 --page 2 --order desc",
+            "trainyard query tx x/7 --type acc-seq",
+            "trainyard tx bank send alice bob 5TRAIN --generate-only --offline --gas 200000 --note hello",
+            "trainyard tx sign f --from alice --offline -a 7 -s 9 --chain-id c-1",
+            "trainyard tx --broadcast-mode sync broadcast f",
+            "trainyard tx bank send alice bob 5TRAIN -b async -y",
+            "trainyard tx decode CgA= --output json",
         ] {
             let parsed = Cli::try_parse_from(words.split(' '));
             assert!(parsed.is_ok(), "{words}: {:?}", parsed.err());

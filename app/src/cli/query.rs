@@ -2,19 +2,21 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Subcommand;
-use color_eyre::eyre::{Result, WrapErr as _, eyre};
+use color_eyre::eyre::{Result, eyre};
 use trainyard_client::rpc::Client;
-use trainyard_proto::coin::DENOM;
-use trainyard_proto::cosmos::bank::v1beta1 as bank;
 use trainyard_proto::cosmos::base::query::v1beta1::PageRequest;
 use trainyard_proto::prost::{Message, Name};
 use trainyard_proto::{consensus, fees, job, pouw, registry};
 
+mod blocks;
 mod governance;
+mod money;
 mod stake;
 
+use blocks::Blocks;
 use governance::{Authz, Feegrant, Gov, Upgrade};
 
+use money::{Auth, Bank};
 use stake::{Distribution, Slashing, Staking};
 
 use super::{Global, tx};
@@ -45,8 +47,19 @@ impl Page {
     }
 }
 
+/// A question to the chain.
+#[derive(Debug, clap::Args)]
+pub(super) struct Query {
+    /// Ask about the state after this height [default: the last one]
+    // Some questions have a height among their own words.
+    #[arg(id = "at_height", long = "height", global = true, value_name = "HEIGHT")]
+    height: Option<u64>,
+    #[command(subcommand)]
+    command: Command,
+}
+
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+enum Command {
     /// Accounts
     #[command(subcommand)]
     Auth(Auth),
@@ -89,31 +102,8 @@ pub(super) enum Command {
     /// Beacon and epoch checkpoints
     #[command(subcommand)]
     Pouw(Pouw),
-    /// A transaction, by its hash
-    Tx {
-        /// 64 hex digits
-        hash: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Auth {
-    /// Number, sequence and public key of an account
-    Account {
-        /// An address or a key's name
-        account: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Bank {
-    /// What an account has
-    Balances {
-        /// An address or a key's name
-        account: String,
-    },
-    /// All money there is
-    Supply,
+    #[command(flatten)]
+    Blocks(Blocks),
 }
 
 #[derive(Debug, Subcommand)]
@@ -222,29 +212,15 @@ pub(super) enum Pouw {
     },
 }
 
-pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
+pub(super) async fn run(global: &Global, query: Query) -> Result<()> {
     let ask = Ask {
         global,
         client: global.client()?,
+        height: query.height,
     };
-    match command {
-        Command::Auth(Auth::Account { account }) => {
-            let address = global.account(&account)?;
-            let found = ask.client.account(&address).await?;
-            global.print(&found.ok_or_else(|| eyre!("account {address} is not on the chain"))?)
-        }
-        Command::Bank(Bank::Balances { account }) => {
-            let address = global.account(&account)?.to_string();
-            let request = bank::QueryAllBalancesRequest {
-                address,
-                ..Default::default()
-            };
-            ask.show::<_, bank::QueryAllBalancesResponse>(request).await
-        }
-        Command::Bank(Bank::Supply) => {
-            let request = bank::QuerySupplyOfRequest { denom: DENOM.into() };
-            ask.show::<_, bank::QuerySupplyOfResponse>(request).await
-        }
+    match query.command {
+        Command::Auth(command) => ask.auth(command).await,
+        Command::Bank(command) => ask.bank(command).await,
         Command::Staking(command) => ask.staking(command).await,
         Command::Distribution(command) => ask.distribution(command).await,
         Command::Slashing(command) => ask.slashing(command).await,
@@ -282,15 +258,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<()> {
             ask.show::<_, pouw::QueryCheckpointResponse>(pouw::QueryCheckpointRequest { epoch })
                 .await
         }
-        Command::Tx { hash } => {
-            let mut bytes = [0; 32];
-            hex::decode_to_slice(hash.trim_start_matches("0x"), &mut bytes)
-                .wrap_err_with(|| format!("{hash:?} is not a transaction's hash: 64 hex digits"))?;
-            let found = ask.client.tx(bytes).await?;
-            global.print(&tx::view(
-                &found.ok_or_else(|| eyre!("no transaction {hash} in a block"))?,
-            ))
-        }
+        Command::Blocks(command) => ask.blocks(command).await,
     }
 }
 
@@ -314,6 +282,8 @@ fn job_state(text: &str) -> Result<job::JobState, String> {
 struct Ask<'a> {
     global: &'a Global,
     client: Client,
+    /// Of the state that is asked about.
+    height: Option<u64>,
 }
 
 impl Ask<'_> {
@@ -328,7 +298,16 @@ impl Ask<'_> {
             .and_then(|name| name.strip_suffix("Request"));
         let method = method.ok_or_else(|| eyre!("{} is no query's request", Request::NAME))?;
         let path = format!("/{}.Query/{method}", Request::PACKAGE);
-        let answer: Response = self.client.query(&path, &request).await?;
+        self.call::<_, Response>(&path, request).await
+    }
+
+    /// Calls a query by its path and prints the answer.
+    async fn call<Request, Response>(&self, path: &str, request: Request) -> Result<()>
+    where
+        Request: Message,
+        Response: Message + Name + Default + serde::Serialize,
+    {
+        let answer: Response = self.client.query_at(path, &request, self.height).await?;
         if Response::PACKAGE.starts_with("cosmos.") {
             // As other chains print it: decimals with their point, original names, nothing left out.
             let shown = api::show(&Response::full_name(), &answer.encode_to_vec()).map_err(|e| eyre!(e))?;

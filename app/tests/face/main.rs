@@ -4,6 +4,7 @@
 mod cosmjs;
 mod doors;
 mod grpcurl;
+mod habits;
 mod readers;
 mod wire;
 

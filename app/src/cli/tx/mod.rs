@@ -6,7 +6,9 @@
 //! | `governance.rs` | proposals and votes |
 //! | `grants.rs` | permissions and allowances |
 //! | `offline.rs` | files that several people sign |
+//! | `files.rs` | transactions as JSON and as text |
 
+mod files;
 mod governance;
 mod grants;
 mod messages;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 use color_eyre::eyre::{Result, WrapErr as _, bail};
 use serde_json::{Value, json};
-use trainyard_client::rpc::TxOutcome;
+use trainyard_client::rpc::{self, TxOutcome};
 use trainyard_client::signer::{FeePolicy, Gas, Price, Signer};
 use trainyard_client::tx::Draft;
 use trainyard_proto::address::Address;
@@ -35,8 +37,34 @@ use super::{Global, keys};
 pub(super) struct Tx {
     #[command(flatten)]
     options: TxOptions,
+    #[command(flatten)]
+    how: How,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How a transaction is signed and handed over.
+#[derive(Clone, Debug, clap::Args)]
+struct How {
+    /// When it is done: in a block, once a node has taken it (sync), or at once (async)
+    #[arg(long, short, global = true, value_name = "MODE", default_value = "block")]
+    broadcast_mode: BroadcastMode,
+    /// Ask no node; with --generate-only, or in `tx sign` with --chain-id, --account-number and --sequence
+    #[arg(long, global = true)]
+    offline: bool,
+    /// The signer's account number [default: the chain's]
+    #[arg(long, short, global = true, value_name = "NUMBER")]
+    account_number: Option<u64>,
+    /// The signer's sequence [default: the chain's]
+    #[arg(long, short, global = true, value_name = "NUMBER")]
+    sequence: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum BroadcastMode {
+    Block,
+    Sync,
+    Async,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -48,19 +76,56 @@ enum Command {
 }
 
 pub(super) async fn run(global: &Global, tx: Tx) -> Result<()> {
-    let Tx { mut options, command } = tx;
+    let Tx {
+        mut options,
+        how,
+        command,
+    } = tx;
     let command = match command {
         Command::Message(command) => command,
-        Command::Offline(command) => return offline::run(global, &options, command).await,
+        Command::Offline(command) => return offline::run(global, &options, &how, command).await,
     };
     if let Some(sender) = command.sender() {
         options.from = Some(sender.to_owned());
     }
     if options.generate_only {
-        return offline::generate(global, &options, |sender| Ok(vec![command.message(global, sender)?]));
+        let build = |sender| Ok(vec![command.message(global, sender)?]);
+        return offline::generate(global, &options, &how, build).await;
     }
-    let outcome = send(global, &options, |sender| Ok(vec![command.message(global, sender)?])).await?;
-    outcome.map_or(Ok(()), |outcome| global.print(&view(&outcome)))
+    if how.offline {
+        bail!("--offline sends nothing: add --generate-only, and sign the file with `tx sign --offline`");
+    }
+    let Some((signer, draft)) = prepare(global, &options, |sender| Ok(vec![command.message(global, sender)?])).await?
+    else {
+        return Ok(());
+    };
+    if how.broadcast_mode == BroadcastMode::Block && how.account_number.is_none() && how.sequence.is_none() {
+        return global.print(&view(&signer.send_draft(draft).await?));
+    }
+    let tx = signer.sign(draft, how.account_number, how.sequence).await?;
+    hand_over(global, &options, how.broadcast_mode, tx).await
+}
+
+/// Hands a signed transaction to the node and prints what is known of it then.
+async fn hand_over(global: &Global, options: &TxOptions, mode: BroadcastMode, tx: Vec<u8>) -> Result<()> {
+    let client = global.client()?;
+    let hash = trainyard_client::tx::hash(&tx);
+    match mode {
+        BroadcastMode::Async => client.broadcast_unchecked(tx).await?,
+        BroadcastMode::Sync | BroadcastMode::Block => drop(client.broadcast(tx).await?),
+    }
+    if mode == BroadcastMode::Block {
+        let outcome = client.wait_tx(hash, Duration::from_secs(options.wait)).await?;
+        return global.print(&view(&outcome));
+    }
+    // As in a block, without what only a block can tell.
+    global.print(&json!({
+        "txhash": rpc::show_hash(&hash),
+        "height": "0",
+        "code": 0,
+        "codespace": "",
+        "log": "",
+    }))
 }
 
 /// Options of every transaction.
@@ -82,7 +147,7 @@ pub(super) struct TxOptions {
     #[arg(long, global = true, value_name = "AMOUNT", value_parser = amount)]
     fees: Option<u64>,
     /// Free text
-    #[arg(long, global = true, default_value = "")]
+    #[arg(long, visible_alias = "note", global = true, default_value = "")]
     memo: String,
     /// Height after which the transaction is void
     #[arg(long, global = true, default_value_t = 0, value_name = "HEIGHT")]
@@ -99,7 +164,7 @@ pub(super) struct TxOptions {
     /// Do not ask before signing
     #[arg(long, short, global = true)]
     yes: bool,
-    /// Only print the unsigned transaction, for `tx sign`; --from may then be any address, and --gas a number
+    /// Only print the unsigned transaction, for `tx sign`; --from may then be any address
     #[arg(long, global = true)]
     generate_only: bool,
     /// Only show what would be sent and the gas it would use
@@ -141,6 +206,18 @@ pub(super) async fn send(
     options: &TxOptions,
     build: impl FnOnce(Address) -> Result<Vec<Any>>,
 ) -> Result<Option<TxOutcome>> {
+    match prepare(global, options, build).await? {
+        Some((signer, draft)) => Ok(Some(signer.send_draft(draft).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Builds and shows a transaction, and asks whether it is wanted. Nothing comes back from a dry run.
+async fn prepare(
+    global: &Global,
+    options: &TxOptions,
+    build: impl FnOnce(Address) -> Result<Vec<Any>>,
+) -> Result<Option<(Signer, Draft)>> {
     let signer = signer(global, options).await?;
     let account = |name: &Option<String>| name.as_deref().map(|name| global.account(name)).transpose();
     let mut messages = build(account(&options.granter)?.unwrap_or(signer.address()))?;
@@ -172,7 +249,7 @@ pub(super) async fn send(
     if !options.yes && !keys::confirm(&question)? {
         bail!("not sent");
     }
-    Ok(Some(signer.send_draft(draft).await?))
+    Ok(Some((signer, draft)))
 }
 
 /// A transaction in a block, for printing.

@@ -1,14 +1,17 @@
 //! Transactions as files, which several people sign one after another.
 //!
-//! A file is the JSON of `cosmos.tx.v1beta1.Tx`. `tx … --generate-only` makes one; `tx sign` signs it for one key, or gives one
-//! of the signatures of a multisig account; `tx multisign` puts those together; `tx broadcast` sends what is signed.
+//! A file is the JSON of `cosmos.tx.v1beta1.Tx`, as other chains' programs write it. `tx … --generate-only` makes one; `tx sign`
+//! signs it for one key, or gives one of the signatures of a multisig account; `tx multisign` puts those together; `tx broadcast`
+//! sends what is signed; `tx encode` and `tx decode` turn it into its bytes and back.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use color_eyre::eyre::{Result, WrapErr as _, bail, ensure, eyre};
 use serde::{Deserialize, Serialize};
 use trainyard_client::keys::verify_digest;
+use trainyard_client::rpc::Client;
+use trainyard_client::signer::Gas;
 use trainyard_client::tx::hash;
 use trainyard_proto::address::Address;
 use trainyard_proto::amino;
@@ -17,11 +20,12 @@ use trainyard_proto::coin::utrain;
 use trainyard_proto::cosmos::crypto::multisig::v1beta1::MultiSignature;
 use trainyard_proto::cosmos::tx::signing::v1beta1::SignMode;
 use trainyard_proto::cosmos::tx::v1beta1::mode_info::{Multi, Single, Sum};
-use trainyard_proto::cosmos::tx::v1beta1::{AuthInfo, Fee, ModeInfo, SignDoc, SignerInfo, Tx, TxBody, TxRaw};
+use trainyard_proto::cosmos::tx::v1beta1::{AuthInfo, Fee, ModeInfo, SignDoc, SignerInfo, Tx, TxBody};
 use trainyard_proto::keys::{PublicKey, bit_array};
 use trainyard_proto::prost::Message;
 
-use super::{TxOptions, view};
+use super::files::{base64, decode, encode, encode_signed, parts, print, print_tx, read, read_tx, shown};
+use super::{How, TxOptions, hand_over};
 use crate::cli::{Global, keys};
 
 #[derive(Debug, Subcommand)]
@@ -36,12 +40,6 @@ pub(super) enum Command {
         /// What is signed: the bytes, or the text that devices show
         #[arg(long, value_name = "MODE", default_value = "direct")]
         sign_mode: Mode,
-        /// The account's number, where no node is to be asked
-        #[arg(long, requires = "sequence")]
-        account_number: Option<u64>,
-        /// The account's sequence, where no node is to be asked
-        #[arg(long, requires = "account_number")]
-        sequence: Option<u64>,
     },
     /// Put the signatures of a multisig account together
     Multisign {
@@ -55,8 +53,21 @@ pub(super) enum Command {
     },
     /// Send a signed transaction from a file
     Broadcast {
-        /// The file
+        /// The file; - is stdin
         file: PathBuf,
+    },
+    /// Print the bytes of a transaction from a file, in base64
+    Encode {
+        /// The file; - is stdin
+        file: PathBuf,
+    },
+    /// Print the transaction that bytes are
+    Decode {
+        /// In base64
+        bytes: String,
+        /// In hex instead
+        #[arg(long, short = 'x')]
+        hex: bool,
     },
 }
 
@@ -106,85 +117,111 @@ pub(in crate::cli) fn public_key(text: &str) -> Result<[u8; 33]> {
     Ok(key)
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).wrap_err_with(|| path.display().to_string())?;
-    serde_json::from_str(&text).wrap_err_with(|| path.display().to_string())
-}
-
-/// Prints JSON whatever the output format is: it is for a file.
-fn print<T: Serialize>(value: &T) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
-}
-
 /// Prints an unsigned transaction.
-pub(super) fn generate(
+pub(super) async fn generate(
     global: &Global,
     options: &TxOptions,
+    how: &How,
     build: impl FnOnce(Address) -> Result<Vec<Any>>,
 ) -> Result<()> {
     let from = options
         .from
         .as_deref()
         .ok_or_else(|| eyre!("whose is it? give --from"))?;
-    let Ok(gas_limit) = options.gas.parse() else {
-        bail!("--generate-only asks no node: give --gas a number");
-    };
-    let fee = options
-        .fees
-        .unwrap_or_else(|| options.gas_prices.offline().fee(gas_limit));
+    let from = global.account(from)?;
     let granter = options
         .fee_granter
         .as_deref()
         .map(|name| global.account(name))
         .transpose()?;
-    print(&Tx {
-        body: Some(TxBody {
-            messages: build(global.account(from)?)?,
-            memo: options.memo.clone(),
-            timeout_height: options.timeout_height,
-            ..TxBody::default()
-        }),
+    let mut fee = Fee {
+        granter: granter.map(|granter| granter.to_string()).unwrap_or_default(),
+        ..Fee::default()
+    };
+    let body = TxBody {
+        messages: build(from)?,
+        memo: options.memo.clone(),
+        timeout_height: options.timeout_height,
+        ..TxBody::default()
+    };
+    let mut price = options.gas_prices.offline();
+    fee.gas_limit = match options.gas()? {
+        Gas::Limit(limit) => limit,
+        Gas::Auto { .. } if how.offline => bail!("--offline asks no node what gas is needed: give --gas a number"),
+        Gas::Auto { percent } => {
+            let client = global.client()?;
+            let asked = client.gas_price().await?;
+            let fair = options.gas_prices.of(asked);
+            price = fair.ok_or_else(|| eyre!("the node asks {asked} per unit of gas; give --gas-prices to pay it"))?;
+            Gas::with_reserve(simulate(&client, from, &body, &fee).await?, percent)
+        }
+    };
+    let paid = options.fees.unwrap_or_else(|| price.fee(fee.gas_limit));
+    fee.amount = if paid == 0 { Vec::new() } else { vec![utrain(paid)] };
+    print_tx(&Tx {
+        body: Some(body),
         auth_info: Some(AuthInfo {
-            fee: Some(Fee {
-                amount: if fee == 0 { Vec::new() } else { vec![utrain(fee)] },
-                gas_limit,
-                payer: String::new(),
-                granter: granter.map(|granter| granter.to_string()).unwrap_or_default(),
-            }),
+            fee: Some(fee),
             ..AuthInfo::default()
         }),
         signatures: Vec::new(),
     })
 }
 
-pub(super) async fn run(global: &Global, options: &TxOptions, command: Command) -> Result<()> {
+/// The gas that a transaction would use for an account whose key need not be here.
+async fn simulate(client: &Client, from: Address, body: &TxBody, fee: &Fee) -> Result<u64> {
+    let account = client.account(&from).await?;
+    let account = account.ok_or_else(|| eyre!("account {from} is not on the chain"))?;
+    let tx = Tx {
+        body: Some(body.clone()),
+        auth_info: Some(AuthInfo {
+            signer_infos: vec![SignerInfo {
+                public_key: account.pub_key,
+                mode_info: Some(single(Mode::Direct)),
+                sequence: account.sequence,
+            }],
+            fee: Some(fee.clone()),
+            ..AuthInfo::default()
+        }),
+        signatures: vec![Vec::new()],
+    };
+    Ok(client.simulate(encode(&tx)?).await?)
+}
+
+/// For which chain, and as which account, a transaction is signed.
+async fn place(global: &Global, how: &How, account: Address) -> Result<(String, u64, u64)> {
+    match (how.account_number.zip(how.sequence), &global.chain_id) {
+        (Some((number, sequence)), Some(chain_id)) => return Ok((chain_id.clone(), number, sequence)),
+        (Some(_), None) => bail!("without a node, give --chain-id too"),
+        (None, _) if how.offline => bail!("--offline asks no node: give --account-number and --sequence"),
+        (None, _) => {}
+    }
+    let client = global.client()?;
+    let found = client.account(&account).await?;
+    let found = found.ok_or_else(|| eyre!("account {account} is not on the chain"))?;
+    Ok((
+        global.chain_id(&client).await?,
+        how.account_number.unwrap_or(found.account_number),
+        how.sequence.unwrap_or(found.sequence),
+    ))
+}
+
+pub(super) async fn run(global: &Global, options: &TxOptions, how: &How, command: Command) -> Result<()> {
     match command {
         Command::Sign {
             file,
             multisig,
             sign_mode,
-            account_number,
-            sequence,
         } => {
-            let tx: Tx = read(&file)?;
+            let tx = read_tx(&file)?;
             let from = options.from.as_deref().ok_or_else(|| eyre!("who signs? give --from"))?;
             let name = keys::name_of(global, from)?;
             let key = keys::unlocked(global, &name)?.get(&name)?;
             let account = multisig.unwrap_or(key.address());
-            let (chain_id, number, sequence) = match (account_number.zip(sequence), &global.chain_id) {
-                (Some((number, sequence)), Some(chain_id)) => (chain_id.clone(), number, sequence),
-                (Some(_), None) => bail!("without a node, give --chain-id too"),
-                (None, _) => {
-                    let client = global.client()?;
-                    let found = client.account(&account).await?;
-                    let found = found.ok_or_else(|| eyre!("account {account} is not on the chain"))?;
-                    (global.chain_id(&client).await?, found.account_number, found.sequence)
-                }
-            };
+            let (chain_id, number, sequence) = place(global, how, account).await?;
             if multisig.is_none() {
                 let sign = |bytes: &[u8]| key.sign(bytes).to_vec();
-                return print(&sign_alone(
+                return print_tx(&sign_alone(
                     tx,
                     key.public_key(),
                     sign,
@@ -209,38 +246,18 @@ pub(super) async fn run(global: &Global, options: &TxOptions, command: Command) 
             for path in signatures {
                 parts.push(read::<Signature>(&path)?);
             }
-            print(&combine(read(&file)?, &keys.public_key()?, &parts)?)
+            print_tx(&combine(read_tx(&file)?, &keys.public_key()?, &parts)?)
         }
         Command::Broadcast { file } => {
-            let client = global.client()?;
-            let hash = client.broadcast(encode(&read(&file)?)?).await?;
-            let outcome = client
-                .wait_tx(hash, std::time::Duration::from_secs(options.wait))
-                .await?;
-            global.print(&view(&outcome))
+            let tx = encode_signed(&read_tx(&file)?)?;
+            hand_over(global, options, how.broadcast_mode, tx).await
         }
+        Command::Encode { file } => {
+            println!("{}", base64(&encode(&read_tx(&file)?)?));
+            Ok(())
+        }
+        Command::Decode { bytes, hex } => global.print(&shown(&decode(&bytes, hex)?)?),
     }
-}
-
-fn parts(tx: &Tx) -> Result<(&TxBody, &AuthInfo, &Fee)> {
-    let body = tx.body.as_ref().ok_or_else(|| eyre!("the transaction has no body"))?;
-    let auth = tx
-        .auth_info
-        .as_ref()
-        .ok_or_else(|| eyre!("the transaction has no auth_info"))?;
-    let fee = auth.fee.as_ref().ok_or_else(|| eyre!("the transaction has no fee"))?;
-    Ok((body, auth, fee))
-}
-
-fn encode(tx: &Tx) -> Result<Vec<u8>> {
-    let (body, auth, _) = parts(tx)?;
-    ensure!(!tx.signatures.is_empty(), "the transaction is not signed");
-    Ok(TxRaw {
-        body_bytes: body.encode_to_vec(),
-        auth_info_bytes: auth.encode_to_vec(),
-        signatures: tx.signatures.clone(),
-    }
-    .encode_to_vec())
 }
 
 /// The text of a transaction that devices show.
@@ -393,10 +410,14 @@ mod tests {
         assert_eq!(multi.bitarray, Some(bit_array(&[true, false, true])));
         let all = MultiSignature::decode(tx.signatures[0].as_slice()).unwrap().signatures;
         assert_eq!(hex::encode(&all[0]), given[1].signature);
-        assert!(encode(&tx).is_ok() && encode(&unsigned()).is_err());
-        // A file of it says the same.
-        let read: Tx = serde_json::from_str(&serde_json::to_string(&tx).unwrap()).unwrap();
-        assert_eq!(read, tx);
+        assert!(encode_signed(&tx).is_ok() && encode_signed(&unsigned()).is_err());
+        // A file of it says the same, and so does its text.
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), shown(&tx).unwrap().to_string()).unwrap();
+        assert_eq!(read_tx(file.path()).unwrap(), tx);
+        let bytes = encode(&tx).unwrap();
+        assert_eq!(decode(&base64(&bytes), false).unwrap(), tx);
+        assert_eq!(decode(&hex::encode(bytes), true).unwrap(), tx);
 
         let refused = |given: &[Signature]| combine(unsigned(), &keys, given).unwrap_err().to_string();
         assert!(refused(&given[..1]).contains("1 of the account's keys signed, 2 must"));
