@@ -364,7 +364,7 @@ impl World {
 fn urls(tx: &[u8]) -> Vec<String> {
     let Ok(tx) = Tx::decode(tx) else { return Vec::new() };
     let mut urls = Vec::new();
-    for message in &tx.messages {
+    for message in tx.messages() {
         urls.push(message.type_url.clone());
         let inner = if message.type_url == any::type_url::<MsgExec>() {
             MsgExec::decode(message.value.as_slice()).unwrap().msgs
