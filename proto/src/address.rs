@@ -80,12 +80,9 @@ impl Address {
     pub fn parse(text: &str, prefix: &'static str) -> Result<Self, AddressError> {
         let shown = || text.chars().take(100).collect::<String>();
         let wrong = |reason: String| AddressError::Bech32 { text: shown(), reason };
-        // Only the original checksum is in use on Cosmos chains: bech32m texts, those in capitals and those with a letter of
-        // padding would be second names of one account.
+        // Only the original checksum is in use on Cosmos chains: bech32m texts, those in capitals (whose prefix is too) and those
+        // with a letter of padding would be second names of one account.
         let checked = CheckedHrpstring::new::<Bech32>(text).map_err(|e| wrong(e.to_string()))?;
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return Err(wrong("it has capital letters".into()));
-        }
         let hrp = checked.hrp();
         if hrp.as_str() != prefix {
             return Err(AddressError::Prefix {

@@ -1,7 +1,7 @@
 //! Validators that vote twice, and validators that do not vote.
 
 use trainyard_app::testing::{Builder, Chain, TRAIN, VALIDATOR, address, consensus_key, create_validator};
-use trainyard_modules::{bank, machine, upgrade};
+use trainyard_modules::{bank, context::rfc3339, machine, upgrade};
 use trainyard_proto::{
     address::Address,
     any,
@@ -226,7 +226,7 @@ fn what_moved_to_a_validator_out_of_the_set_waits_and_answers_there() {
         // What never moved is free at once.
         chain.ok("bob", &undelegate("bob", "bob", TRAIN));
         let outcome = chain.ok("alice", &undelegate("alice", "bob", 10 * TRAIN));
-        let completes = free.to_string();
+        let completes = rfc3339(free);
         assert_eq!(outcome.attribute("unbond", "completion_time"), Some(completes.as_str()));
         assert_eq!(worth(&chain, "alice"), CASH - 10 * TRAIN);
         assert_eq!(unbonding(&chain, "alice", "bob"), ["10000000"]);
@@ -255,7 +255,7 @@ fn what_moved_to_a_validator_on_its_way_out_waits_for_its_own_time() {
     chain.pass_time(UNBONDING_SECONDS - 10);
     chain.ok("alice", &delegate("alice", "bob", 10 * TRAIN));
     chain.ok("alice", &redelegate("alice", "bob", "second", 10 * TRAIN));
-    let free = (chain.time() + UNBONDING_SECONDS).to_string();
+    let free = rfc3339(chain.time() + UNBONDING_SECONDS);
     let outcome = chain.ok("alice", &undelegate("alice", "second", 10 * TRAIN));
     assert_eq!(outcome.attribute("unbond", "completion_time"), Some(free.as_str()));
 }

@@ -373,7 +373,11 @@ mod tests {
 
     fn unsigned() -> Tx {
         Tx {
-            body: Some(TxBody::default()),
+            // An empty body has no bytes, and would be read as none.
+            body: Some(TxBody {
+                memo: "for three".into(),
+                ..TxBody::default()
+            }),
             auth_info: Some(AuthInfo {
                 fee: Some(Fee::default()),
                 ..AuthInfo::default()
