@@ -52,6 +52,8 @@ pub struct Plan {
     pub workers: Vec<(String, u64)>,
     /// Evaluators: name and utrain.
     pub evaluators: Vec<(String, u64)>,
+    /// Changes the genesis before anybody starts from it.
+    pub genesis: fn(&mut Value),
 }
 
 impl Plan {
@@ -72,6 +74,7 @@ impl Plan {
             clients: named(&["alice"], 5000),
             workers: named(&["worker1", "worker2", "worker3"], 2000),
             evaluators: named(&["eval1", "eval2"], 2000),
+            genesis: |_| {},
         }
     }
 }
@@ -109,6 +112,10 @@ impl Network {
         let mut validators = Vec::new();
         for number in 0..plan.validators {
             let home = dir.join(format!("node{number}"));
+            let genesis = home.join("config/genesis.json");
+            let mut document: Value = serde_json::from_str(&std::fs::read_to_string(&genesis)?)?;
+            (plan.genesis)(&mut document);
+            std::fs::write(&genesis, serde_json::to_string_pretty(&document)?)?;
             let log = plan.folder.join(format!("node{number}.log"));
             let args = ["start".into(), "--home".into(), home.display().to_string()];
             validators.push(Process::start("trainyard", &args, &log)?);
@@ -158,8 +165,37 @@ impl Network {
         Ok(())
     }
 
+    /// Replaces parts of a trainer's `config.toml`, which it reads at its next start.
+    pub fn configure(&mut self, name: &str, changes: &[(&str, &str)]) -> Result<()> {
+        self.init_trainer(name)?;
+        let path = self.plan.folder.join(name).join("config.toml");
+        let mut text = std::fs::read_to_string(&path)?;
+        for (from, to) in changes {
+            ensure!(text.contains(from), "{from:?} is not in {text}");
+            text = text.replace(from, to);
+        }
+        Ok(std::fs::write(path, text)?)
+    }
+
     /// Starts, or starts again, the trainerd of an account.
     pub fn start_trainer(&mut self, name: &str, extra: &[&str]) -> Result<()> {
+        self.init_trainer(name)?;
+        let home = self.plan.folder.join(name);
+        let mut args = vec![
+            "--home".to_string(),
+            home.display().to_string(),
+            "--json".into(),
+            "start".into(),
+        ];
+        args.extend(extra.iter().map(ToString::to_string));
+        let log = self.plan.folder.join(format!("{name}.log"));
+        self.trainers
+            .insert(name.into(), Process::start("trainerd", &args, &log)?);
+        Ok(())
+    }
+
+    /// Makes the home of a trainer, where there is none yet.
+    fn init_trainer(&mut self, name: &str) -> Result<()> {
         let home = self.plan.folder.join(name);
         let place = self
             .plan
@@ -212,16 +248,6 @@ impl Network {
                 self.bootstrap = format!("/ip4/{address}/tcp/{MESH_PORT}/p2p/{}", peer.trim());
             }
         }
-        let mut args = vec![
-            "--home".to_string(),
-            home.display().to_string(),
-            "--json".into(),
-            "start".into(),
-        ];
-        args.extend(extra.iter().map(ToString::to_string));
-        let log = self.plan.folder.join(format!("{name}.log"));
-        self.trainers
-            .insert(name.into(), Process::start("trainerd", &args, &log)?);
         Ok(())
     }
 
@@ -348,6 +374,13 @@ impl Network {
             Ok(Some(self.job(job_id).await?).filter(&condition))
         })
         .await
+    }
+
+    /// The node that an account of the plan runs.
+    pub async fn node(&self, name: &str) -> Result<QueryNodeResponse> {
+        let owner = self.address(name)?.to_string();
+        let path = "/trainyard.registry.v1.Query/Node";
+        Ok(self.client.query(path, &QueryNodeRequest { owner }).await?)
     }
 
     /// utrain of an address.

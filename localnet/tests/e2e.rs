@@ -1,7 +1,11 @@
 //! Whole jobs on real processes: CometBFT, libtorch, libp2p, IPFS, RocksDB, MNIST.
 
+#[path = "e2e/own.rs"]
+mod own;
 #[path = "e2e/rules.rs"]
 mod rules;
+#[path = "e2e/upkeep.rs"]
+mod upkeep;
 
 use std::{path::Path, time::Duration};
 

@@ -107,6 +107,7 @@ async fn walk(folder: &Path, results: &Path, options: &Options, started: Instant
         clients: named(&["alice"], 5000),
         workers: named(&WORKERS, 2000),
         evaluators: named(&EVALUATORS, 2000),
+        genesis: |_| {},
     };
     let mut network = Network::start(plan).await?;
     say(&format!(
