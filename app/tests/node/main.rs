@@ -1,5 +1,6 @@
 //! Nodes as processes, on real CometBFT. Where it is missing these tests fail and say so.
 
+mod consensus;
 mod continued;
 mod crash;
 mod disk;
