@@ -1,5 +1,7 @@
 //! Whole jobs on real processes: CometBFT, libtorch, libp2p, IPFS, RocksDB, MNIST.
 
+#[path = "e2e/liar.rs"]
+mod liar;
 #[path = "e2e/own.rs"]
 mod own;
 #[path = "e2e/rules.rs"]
@@ -236,6 +238,7 @@ async fn a_job_settles_one_is_cancelled_and_one_expires() -> Result<()> {
     let fetched = network.command("alice", &args)?;
     assert_eq!(fetched["signed_by"].as_array().map(Vec::len), Some(2));
     assert_eq!(tensors(&out)?, 4);
+    liar::fetch_without_trust(&network, 3, folder.path(), &fetched).await?;
 
     // The next job starts from that model, and ends with its first round, for its target is reached.
     let more = [
