@@ -16,7 +16,7 @@ const WORKERS: [&str; 2] = ["worker1", "worker2"];
 fn bring(network: &mut Network, name: &str, model: &str, rate: &str) -> Result<()> {
     let variant = format!(
         "checkpoint_steps = 20\n\n[variant]\nname = \"{name}'s\"\nmodel = \"{model}\"\nlearning_rate = \"{rate}\"\nbatch_size = \
-         16\nlocal_steps = 1000\n"
+         16\nlocal_steps = 6000\n"
     );
     network.configure(name, &[("checkpoint_steps = 20", &variant)])
 }
@@ -75,8 +75,8 @@ async fn workers_bring_their_own_variants_and_a_failed_job_goes_on_from_its_chec
         own.map(|w| (w.standing(), w.samples))
     };
     assert_eq!(job.winner, one.to_string());
-    assert_eq!(standing("worker1's"), Some((Standing::Won, 16_000)));
-    assert_eq!(standing("worker2's"), Some((Standing::BelowFloor, 16_000)));
+    assert_eq!(standing("worker1's"), Some((Standing::Won, 96_000)));
+    assert_eq!(standing("worker2's"), Some((Standing::BelowFloor, 96_000)));
     assert_eq!(paid(&job, &one, "winner"), 675 * train);
     assert_eq!(paid(&job, &network.address("worker2")?, "compensation"), 225 * train);
 

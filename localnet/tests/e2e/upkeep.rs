@@ -44,13 +44,13 @@ async fn a_penalized_node_tops_up_leaves_the_jail_and_works_again() -> Result<()
         "--rounds",
         "1",
         "--local-steps",
-        "1500",
+        "6000",
         "--batch-size",
         "16",
         "--lr",
         "0.02",
         "--round-blocks",
-        "30",
+        "60",
     ];
     let watched = alice.post(&network, "first", 1, &more).await?;
     wait_for("steps of worker2", LIMIT, async || {
