@@ -237,6 +237,8 @@ impl<A: Application> Connections<A> {
         self.open.insert(id, stream);
         thread::spawn(move || {
             let outcome = connection::serve(app.as_ref(), input, output);
+            // Whoever hears of the end may exit the process: a database that is being closed meanwhile would crash it.
+            drop(app);
             let _ = events.send(Event::Ended(id, outcome)); // The server may be over.
         });
     }
