@@ -24,6 +24,8 @@ struct Waiting {
     bytes: usize,
     /// Nobody answers any more.
     closed: bool,
+    /// One side waits for the other, never both: to wake somebody is a call of the system, even where nobody sleeps.
+    asleep: bool,
 }
 
 /// The answering end; when it is dropped the reader stops at its next request.
@@ -41,8 +43,17 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+    fn wait<'a>(&self, mut waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+        waiting.asleep = true;
         self.moved.wait(waiting).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the other side that something moved.
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        if std::mem::take(&mut waiting.asleep) {
+            drop(waiting);
+            self.moved.notify_one();
+        }
     }
 
     /// Whether there is somebody to take what is put there.
@@ -56,8 +67,7 @@ impl Shared {
         }
         waiting.bytes += bytes;
         waiting.requests.push_back((bytes, next));
-        drop(waiting);
-        self.moved.notify_one();
+        self.wake(waiting);
         true
     }
 }
@@ -106,8 +116,7 @@ impl Queue {
     fn take(&self, mut waiting: MutexGuard<'_, Waiting>) -> Option<Next> {
         let (bytes, next) = waiting.requests.pop_front()?;
         waiting.bytes -= bytes;
-        drop(waiting);
-        self.0.moved.notify_one();
+        self.0.wake(waiting);
         Some(next)
     }
 }
@@ -117,8 +126,7 @@ impl Drop for Queue {
         let mut waiting = self.0.lock();
         waiting.closed = true;
         waiting.requests.clear();
-        drop(waiting);
-        self.0.moved.notify_one();
+        self.0.wake(waiting);
     }
 }
 
