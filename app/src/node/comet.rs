@@ -214,9 +214,21 @@ pub fn become_child(parent: i32, program: PathBuf, arguments: &[OsString]) -> Re
     if getppid() != Pid::from_raw(parent) {
         return Err(Error::Value(format!("process {parent} has ended")));
     }
-    let source = std::process::Command::new(&program).args(arguments).exec();
+    let mut command = std::process::Command::new(&program);
+    command.args(arguments);
+    if std::env::var_os(GO_THREADS).is_none() {
+        // Its ABCI client sets a timer of 20 ns with every request (`flushThrottleMS`), which fires again and again while the
+        // client's own goroutine waits for its turn. With few threads that can take ten milliseconds; one more takes it on.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        command.env(GO_THREADS, cores.max(LEAST_GO_THREADS).to_string());
+    }
+    let source = command.exec();
     Err(Error::CannotRun { program, source })
 }
+
+/// How many threads run Go code at once.
+const GO_THREADS: &str = "GOMAXPROCS";
+const LEAST_GO_THREADS: usize = 4;
 
 /// Waits until no earlier CometBFT runs on this home, and returns the lock that says so.
 pub(super) async fn lock(home: &Home) -> Result<File, Error> {
