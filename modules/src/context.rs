@@ -1,9 +1,15 @@
 //! What a handler sees: the state, the block it runs in, and the events it leaves.
 
+use std::{collections::BTreeMap, fmt};
+
 use sha2::{Digest, Sha256};
 use trainyard_proto::{
     address::Address,
-    tendermint_proto::google::protobuf::{Duration, Timestamp},
+    coin::DENOM,
+    tendermint_proto::{
+        google::protobuf::{Duration, Timestamp},
+        v0_38::abci,
+    },
 };
 
 use crate::{
@@ -26,21 +32,77 @@ pub struct Block {
     pub hash: Vec<u8>,
 }
 
+/// What an attribute says. Most events of a check are read by nobody, so nothing is written out before somebody reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(u64),
+    /// An account, shown as bech32.
+    Account(Address),
+    /// An amount, shown with its denomination.
+    Utrain(u64),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+            Self::Account(address) => address.fmt(f),
+            Self::Utrain(amount) => write!(f, "{amount}{DENOM}"),
+        }
+    }
+}
+
+macro_rules! value {
+    ($($type:ty => $value:expr),* $(,)?) => {$(
+        impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                $value(value)
+            }
+        }
+    )*};
+}
+value! {
+    String => Self::Text,
+    &String => |text: &String| Self::Text(text.clone()),
+    &str => |text: &str| Self::Text(text.to_owned()),
+    bool => |value: bool| Self::Text(value.to_string()),
+    u64 => Self::Number,
+    i64 => |number: i64| Self::Text(number.to_string()),
+    u32 => |number: u32| Self::Number(number.into()),
+    usize => |number: usize| Self::Number(number as u64),
+    Address => Self::Account,
+    &Address => |address: &Address| Self::Account(*address),
+}
+
+/// Texts of addresses: an event after the other names the same few accounts.
+#[derive(Debug, Default)]
+pub struct Texts(BTreeMap<Address, String>);
+
+impl Texts {
+    fn of(&mut self, address: &Address) -> &str {
+        self.0.entry(*address).or_insert_with(|| address.to_string())
+    }
+}
+
 /// An event of the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Kind: the SDK's name where the SDK has one (`transfer`, `coin_spent`, …).
-    pub kind: String,
+    pub kind: &'static str,
     /// Attributes in order.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: Vec<(&'static str, Value)>,
 }
 
 impl Event {
     /// An event without attributes.
     #[must_use]
-    pub fn new(kind: impl Into<String>) -> Self {
+    pub const fn new(kind: &'static str) -> Self {
         Self {
-            kind: kind.into(),
+            kind,
             attributes: Vec::new(),
         }
     }
@@ -58,15 +120,35 @@ impl Event {
 
     /// Adds an attribute.
     #[must_use]
-    pub fn with(mut self, key: impl Into<String>, value: impl ToString) -> Self {
-        self.attributes.push((key.into(), value.to_string()));
+    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self.attributes.push((key, value.into()));
         self
+    }
+
+    /// The event as CometBFT and its clients have it: attributes may be searched for.
+    #[must_use]
+    pub fn to_abci(&self, texts: &mut Texts) -> abci::Event {
+        let attributes = self.attributes.iter().map(|(key, value)| abci::EventAttribute {
+            key: (*key).to_owned(),
+            value: match value {
+                Value::Account(address) => texts.of(address).to_owned(),
+                other => other.to_string(),
+            },
+            index: true,
+        });
+        abci::Event {
+            r#type: self.kind.to_owned(),
+            attributes: attributes.collect(),
+        }
     }
 
     /// The first value of an attribute.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&str> {
-        self.attributes.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    pub fn get(&self, key: &str) -> Option<String> {
+        self.attributes
+            .iter()
+            .find(|(k, _)| *k == key)
+            .map(|(_, v)| v.to_string())
     }
 }
 
@@ -296,13 +378,18 @@ pub trait Handler: prost::Message + prost::Name + Default {
     ///
     /// # Errors
     /// The address in the message is none.
-    fn signer(&self) -> Result<trainyard_proto::address::Address, Error>;
+    fn signer(&self) -> Result<Address, Error>;
 
     /// Checks that need no state.
     ///
     /// # Errors
     /// What is wrong with the message.
     fn validate(&self) -> Result<(), Error>;
+
+    /// Whom it pays, for those who read ahead: what it reads of that account is then read before its turn comes, in parallel.
+    fn receiver(&self) -> Option<Address> {
+        None
+    }
 
     /// The effect.
     ///
@@ -334,7 +421,7 @@ mod tests {
     fn a_message_is_its_modules() {
         let sender = Address([1; 20]);
         let event = Event::of_message("/trainyard.job.v1.MsgPostJob", &sender);
-        assert_eq!(event.get("module"), Some("job"));
-        assert_eq!(event.get("sender"), Some(sender.to_string().as_str()));
+        assert_eq!(event.get("module").as_deref(), Some("job"));
+        assert_eq!(event.get("sender"), Some(sender.to_string()));
     }
 }

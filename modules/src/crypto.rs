@@ -18,20 +18,35 @@ pub fn public_key(any: &Any) -> Option<[u8; 33]> {
     Some(compressed)
 }
 
-/// Whether `signature` is one over `digest` by `public_key`. High-s signatures are refused: they would be second texts of
-/// one signature.
+/// A public key as a point of the curve: finding it in the compressed form takes a tenth of a verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Point(PublicKey);
+
+impl Point {
+    /// The point of a compressed key (33 bytes); `None` when it is none.
+    #[must_use]
+    pub fn read(compressed: &[u8; 33]) -> Option<Self> {
+        PublicKey::from_slice(compressed).ok().map(Self)
+    }
+
+    /// Whether `signature` is one over `digest` by this key. High-s signatures are refused: they would be second texts of
+    /// one signature.
+    #[must_use]
+    pub fn verify(&self, digest: &[u8; 32], signature: &[u8]) -> bool {
+        let Ok(signature) = Signature::from_compact(signature) else {
+            return false;
+        };
+        let mut normal = signature;
+        normal.normalize_s();
+        normal == signature
+            && SECP256K1
+                .verify_ecdsa(&Message::from_digest(*digest), &signature, &self.0)
+                .is_ok()
+    }
+}
+
+/// Whether `signature` is one over `digest` by the compressed key; see [`Point::verify`].
 #[must_use]
 pub fn verify_digest(digest: &[u8; 32], signature: &[u8], public_key: &[u8; 33]) -> bool {
-    let Ok(signature) = Signature::from_compact(signature) else {
-        return false;
-    };
-    let Ok(public_key) = PublicKey::from_slice(public_key) else {
-        return false;
-    };
-    let mut normal = signature;
-    normal.normalize_s();
-    normal == signature
-        && SECP256K1
-            .verify_ecdsa(&Message::from_digest(*digest), &signature, &public_key)
-            .is_ok()
+    Point::read(public_key).is_some_and(|point| point.verify(digest, signature))
 }

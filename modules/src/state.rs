@@ -298,6 +298,9 @@ impl<V: Message + Default> Item<V> {
     }
 }
 
+/// What most keys need behind their prefix, bytes: an address and a denomination.
+const KEY_ROOM: usize = 32;
+
 /// Values under keys that share a prefix.
 pub struct Map<K, V> {
     prefix: &'static str,
@@ -321,7 +324,8 @@ impl<K: Key, V: Message + Default> Map<K, V> {
     }
 
     fn raw<P: Key>(&self, part: &P) -> Vec<u8> {
-        let mut out = self.prefix.as_bytes().to_vec();
+        let mut out = Vec::with_capacity(self.prefix.len() + KEY_ROOM);
+        out.extend_from_slice(self.prefix.as_bytes());
         part.write(&mut out);
         out
     }

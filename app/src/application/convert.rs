@@ -6,7 +6,7 @@ use tendermint_proto::v0_38::{
     types::{BlockIdFlag, Header},
 };
 use trainyard_modules::{
-    context::{Block, Event},
+    context::{Block, Event, Texts},
     machine::TxResult,
     slashing::{Evidence, LastCommit, Vote},
     staking::Power,
@@ -22,20 +22,6 @@ pub(super) fn unsigned(value: i64) -> u64 {
 
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-pub(super) fn event(event: Event) -> abci::Event {
-    let attributes = event.attributes.into_iter();
-    abci::Event {
-        r#type: event.kind,
-        attributes: attributes
-            .map(|(key, value)| abci::EventAttribute {
-                key,
-                value,
-                index: true,
-            })
-            .collect(),
-    }
 }
 
 /// Who signed the last block and who voted twice; addresses that are none, which CometBFT never sends, are nobody's.
@@ -79,7 +65,7 @@ pub(super) fn validator(power: &Power) -> abci::ValidatorUpdate {
 }
 
 /// Only code, data and gas are part of the consensus; the rest is for people.
-pub(super) fn tx_result(result: TxResult) -> abci::ExecTxResult {
+pub(super) fn tx_result(result: TxResult, texts: &mut Texts) -> abci::ExecTxResult {
     let (code, codespace, log) = failure(&result);
     abci::ExecTxResult {
         code,
@@ -88,7 +74,7 @@ pub(super) fn tx_result(result: TxResult) -> abci::ExecTxResult {
         info: String::new(),
         gas_wanted: signed(result.gas_wanted),
         gas_used: signed(result.gas_used),
-        events: result.events.into_iter().map(event).collect(),
+        events: result.events.iter().map(|event| event.to_abci(texts)).collect(),
         codespace,
     }
 }
@@ -116,7 +102,7 @@ fn failure(result: &TxResult) -> (u32, String, String) {
 /// The result of the header of useful work: it was checked in `ProcessProposal` and changes nothing by itself.
 pub(super) fn header_result() -> abci::ExecTxResult {
     abci::ExecTxResult {
-        events: vec![event(Event::new("pouw_header"))],
+        events: vec![Event::new("pouw_header").to_abci(&mut Texts::default())],
         ..abci::ExecTxResult::default()
     }
 }

@@ -26,7 +26,7 @@ use rayon::prelude::*;
 use tendermint_proto::v0_38::{abci, types::ConsensusParams};
 use trainyard_modules::{
     consensus,
-    context::{Block, Event},
+    context::{Block, Event, Texts},
     error::Error,
     fees,
     gas::Gas,
@@ -418,7 +418,10 @@ impl Application {
         let app_hash = batch.committed().app_hash.to_vec();
         pending.batch = Some((batch, block));
         Ok(abci::ResponseFinalizeBlock {
-            events: events.into_iter().map(convert::event).collect(),
+            events: events
+                .iter()
+                .map(|event| event.to_abci(&mut Texts::default()))
+                .collect(),
             tx_results: results,
             validator_updates: powers.iter().map(convert::validator).collect(),
             consensus_param_updates: params,
@@ -449,7 +452,7 @@ impl Application {
         let commit = convert::last_commit(request);
         machine::begin_block(&mut state, &block, &commit, self.config.binary, &mut events)?;
         let mut gas: u64 = 0;
-        let mut results = Vec::with_capacity(request.txs.len());
+        let (mut results, mut texts) = (Vec::with_capacity(request.txs.len()), Texts::default());
         for (index, tx) in txs.iter().enumerate() {
             if index == 0 && pouw::is_header(&request.txs[0]) {
                 results.push(convert::header_result());
@@ -459,7 +462,7 @@ impl Application {
             if result.paid {
                 gas = gas.saturating_add(result.gas_wanted);
             }
-            results.push(convert::tx_result(result));
+            results.push(convert::tx_result(result, &mut texts));
         }
         let powers = machine::end_block(&mut state, &block, gas, &mut events)?;
         let before = consensus::PARAMS.get(&mut State::new(base, Gas::unlimited()))?;

@@ -1,24 +1,51 @@
 //! Signatures are verified once: `CheckTx` remembers those that hold, `FinalizeBlock` asks.
 
 use std::{
-    collections::HashSet,
-    sync::{Mutex, PoisonError},
+    collections::HashMap,
+    hash::Hash,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
-use trainyard_modules::{crypto, machine::ante::Verifier};
+use trainyard_modules::{crypto::Point, machine::ante::Verifier};
 
-/// Remembered signatures of one generation; two generations are kept.
+/// What one generation of a memory holds; two generations are kept.
 const GENERATION_SIZE: usize = 50_000;
 
-/// Keys of good signatures.
-type Generation = HashSet<[u8; 32]>;
+/// A memory of bounded size: when the newer generation is full it becomes the older one, which is forgotten.
+struct Memory<K, V>(Mutex<(HashMap<K, V>, HashMap<K, V>)>);
 
-/// A verifier with a memory of bounded size. A verdict's key is the hash of all that was verified (digest, signature, public
-/// key), so it can stand for nothing else, and only good signatures are remembered.
+impl<K, V> Default for Memory<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, V: Copy> Memory<K, V> {
+    fn lock(&self) -> MutexGuard<'_, (HashMap<K, V>, HashMap<K, V>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn get(&self, key: &K) -> Option<V> {
+        let both = self.lock();
+        both.0.get(key).or_else(|| both.1.get(key)).copied()
+    }
+
+    fn put(&self, key: K, value: V) {
+        let mut both = self.lock();
+        if both.0.len() >= GENERATION_SIZE {
+            both.1 = std::mem::take(&mut both.0);
+        }
+        both.0.insert(key, value);
+    }
+}
+
+/// A verifier with memories. A verdict's key is the hash of all that was verified (digest, signature, public key), so it can
+/// stand for nothing else, and only good signatures are remembered, with the keys that gave them.
 #[derive(Default)]
 pub(super) struct Remembering {
-    good: Mutex<(Generation, Generation)>,
+    good: Memory<[u8; 32], ()>,
+    points: Memory<[u8; 33], Point>,
 }
 
 impl Verifier for Remembering {
@@ -29,19 +56,19 @@ impl Verifier for Remembering {
             .chain_update(signature)
             .finalize()
             .into();
-        {
-            let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
-            if good.0.contains(&key) || good.1.contains(&key) {
-                return true;
-            }
+        if self.good.get(&key).is_some() {
+            return true;
         }
-        let holds = crypto::verify_digest(digest, signature, public_key);
+        let known = self.points.get(public_key);
+        let Some(point) = known.or_else(|| Point::read(public_key)) else {
+            return false;
+        };
+        let holds = point.verify(digest, signature);
         if holds {
-            let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
-            if good.0.len() >= GENERATION_SIZE {
-                good.1 = std::mem::take(&mut good.0);
+            self.good.put(key, ());
+            if known.is_none() {
+                self.points.put(*public_key, point);
             }
-            good.0.insert(key);
         }
         holds
     }

@@ -29,9 +29,9 @@ fn parties(granter: &str, grantee: &str) -> Result<(Address, Address), Error> {
 }
 
 /// The SDK writes the attributes of typed events as JSON.
-fn event(name: &str, message: &str, granter: Address, grantee: Address) -> Event {
+fn event(kind: &'static str, message: &str, granter: Address, grantee: Address) -> Event {
     let quoted = |text: &str| format!("\"{text}\"");
-    Event::new(format!("cosmos.authz.v1beta1.{name}"))
+    Event::new(kind)
         .with("msg_type_url", quoted(message))
         .with("granter", quoted(&granter.to_string()))
         .with("grantee", quoted(&grantee.to_string()))
@@ -63,7 +63,7 @@ impl Handler for MsgGrant {
         write(ctx.state, &key, grant)?;
         // A new key has no money yet, and needs an account to sign with.
         auth::ensure(ctx.state, grantee)?;
-        ctx.emit(event("EventGrant", &key.2, granter, grantee));
+        ctx.emit(event("cosmos.authz.v1beta1.EventGrant", &key.2, granter, grantee));
         Ok(MsgGrantResponse {})
     }
 }
@@ -92,7 +92,7 @@ impl Handler for MsgRevoke {
             }
             .into());
         }
-        ctx.emit(event("EventRevoke", &key.2, granter, grantee));
+        ctx.emit(event("cosmos.authz.v1beta1.EventRevoke", &key.2, granter, grantee));
         Ok(MsgRevokeResponse {})
     }
 }

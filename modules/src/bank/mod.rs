@@ -26,7 +26,7 @@ use trainyard_proto::{address::Address, coin::DENOM};
 
 use crate::{
     auth,
-    context::{Ctx, Event},
+    context::{Ctx, Event, Value},
     error::{Error, SdkError},
     state::{Map, State},
 };
@@ -107,14 +107,14 @@ pub fn transfer(ctx: &mut Ctx<'_, '_>, from: Address, to: Address, amount: u64) 
     if !is_module(&to) {
         auth::ensure(ctx.state, to)?;
     }
-    let coin = format!("{amount}{DENOM}");
-    ctx.emit(Event::new("coin_spent").with("spender", from).with("amount", &coin));
-    ctx.emit(Event::new("coin_received").with("receiver", to).with("amount", &coin));
+    let coin = || Value::Utrain(amount);
+    ctx.emit(Event::new("coin_spent").with("spender", from).with("amount", coin()));
+    ctx.emit(Event::new("coin_received").with("receiver", to).with("amount", coin()));
     ctx.emit(
         Event::new("transfer")
             .with("recipient", to)
             .with("sender", from)
-            .with("amount", &coin),
+            .with("amount", coin()),
     );
     Ok(())
 }
@@ -137,9 +137,9 @@ pub fn burn(ctx: &mut Ctx<'_, '_>, from: Address, amount: u64) -> Result<(), Err
         .ok_or_else(|| Error::fatal(format!("supply of {supply}utrain is below a balance of {have}utrain")))?;
     set_balance(ctx.state, &from, left)?;
     SUPPLY.set(ctx.state, &DENOM.to_string(), &supply)?;
-    let coin = format!("{amount}{DENOM}");
-    ctx.emit(Event::new("coin_spent").with("spender", from).with("amount", &coin));
-    ctx.emit(Event::new("burn").with("burner", from).with("amount", &coin));
+    let coin = || Value::Utrain(amount);
+    ctx.emit(Event::new("coin_spent").with("spender", from).with("amount", coin()));
+    ctx.emit(Event::new("burn").with("burner", from).with("amount", coin()));
     Ok(())
 }
 

@@ -27,6 +27,10 @@ impl Handler for MsgSend {
         Ok(())
     }
 
+    fn receiver(&self) -> Option<Address> {
+        self.to_address.parse().ok()
+    }
+
     fn execute(&self, ctx: &mut Ctx<'_, '_>) -> Result<MsgSendResponse, Error> {
         let to = self.to_address.parse()?;
         // Money sent there by hand would break the modules' own sums.

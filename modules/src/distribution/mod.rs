@@ -38,7 +38,7 @@ use trainyard_proto::{address::Address, coin::DENOM, cosmos::distribution::v1bet
 
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Event},
+    context::{Ctx, Event, Value},
     error::{Error, coded},
     state::{Item, Map, State},
 };
@@ -195,7 +195,7 @@ pub fn settle(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, shar
     // As the SDK, also where there was nothing: programs that asked for it wait to hear of it.
     ctx.emit(
         Event::new("withdraw_rewards")
-            .with("amount", format!("{paid}{DENOM}"))
+            .with("amount", Value::Utrain(paid))
             .with("validator", operator.operator())
             .with("delegator", delegator),
     );

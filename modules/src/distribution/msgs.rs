@@ -2,7 +2,7 @@
 
 use trainyard_proto::{
     address::Address,
-    coin::{self, DENOM, utrain},
+    coin::{self, utrain},
     cosmos::distribution::v1beta1::{
         MsgFundCommunityPool, MsgFundCommunityPoolResponse, MsgSetWithdrawAddress, MsgSetWithdrawAddressResponse,
         MsgWithdrawValidatorCommission, MsgWithdrawValidatorCommissionResponse,
@@ -13,7 +13,7 @@ use trainyard_proto::{
 use super::{DistributionError, PARAMS, REWARDS, WITHDRAW, pay, sound};
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Event, Handler},
+    context::{Ctx, Event, Handler, Value},
     error::{Error, SdkError},
 };
 
@@ -46,7 +46,7 @@ impl Handler for MsgWithdrawValidatorCommission {
         pay(ctx, operator, paid)?;
         ctx.emit(
             Event::new("withdraw_commission")
-                .with("amount", format!("{whole}{DENOM}"))
+                .with("amount", Value::Utrain(whole))
                 .with("validator", &self.validator_address),
         );
         Ok(MsgWithdrawValidatorCommissionResponse {

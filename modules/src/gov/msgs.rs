@@ -3,7 +3,7 @@
 use trainyard_proto::{
     address::Address,
     any::Any,
-    coin::{self, DENOM},
+    coin,
     cosmos::gov::v1::{
         MsgCancelProposal, MsgCancelProposalResponse, MsgDeposit, MsgDepositResponse, MsgSubmitProposal,
         MsgSubmitProposalResponse, Params, Proposal, ProposalStatus, TallyResult,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     bank::{burn, transfer},
-    context::{Ctx, Event, Handler, timestamp, unix_seconds, whole_seconds},
+    context::{Ctx, Event, Handler, Value, timestamp, unix_seconds, whole_seconds},
     error::{Error, SdkError},
     governed::authority,
     machine::router,
@@ -181,7 +181,7 @@ fn add_deposit(
         ctx.emit(
             Event::new("proposal_deposit")
                 .with("depositor", depositor)
-                .with("amount", format!("{deposit}{DENOM}"))
+                .with("amount", Value::Utrain(deposit))
                 .with("proposal_id", id),
         );
     }

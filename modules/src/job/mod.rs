@@ -282,7 +282,7 @@ fn round(state: &mut State<'_>, id: u64, number: u32) -> Result<Round, Error> {
         .ok_or_else(|| Error::fatal(format!("job {id} lacks its round {number}")))
 }
 
-fn event(kind: &str, job: u64) -> Event {
+fn event(kind: &'static str, job: u64) -> Event {
     Event::new(kind).with("job_id", job)
 }
 

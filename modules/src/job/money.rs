@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Handler},
+    context::{Ctx, Handler, Value},
     error::Error,
 };
 
@@ -96,7 +96,7 @@ impl Handler for MsgTopUpJob {
         job.budget += amount;
         ctx.emit(
             event("job_topped_up", job.id)
-                .with("amount", format!("{amount}{DENOM}"))
+                .with("amount", Value::Utrain(amount))
                 .with("budget", format!("{}{DENOM}", job.budget)),
         );
         put(ctx.state, &job)?;

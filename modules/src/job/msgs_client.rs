@@ -2,7 +2,7 @@
 
 use trainyard_proto::{
     address::Address,
-    coin::{DENOM, parse_utrain},
+    coin::parse_utrain,
     job::{
         DataSplit, Job, JobSpec, JobState, MsgCancelJob, MsgCancelJobResponse, MsgGrantKeys, MsgGrantKeysResponse,
         MsgPostJob, MsgPostJobResponse, RoundPhase,
@@ -17,7 +17,7 @@ use super::{
     lineage, money, phase_name, settle, state_name,
 };
 use crate::{
-    context::{Ctx, Handler},
+    context::{Ctx, Handler, Value},
     error::Error,
 };
 
@@ -115,7 +115,7 @@ pub(super) fn open(
     ctx.emit(
         event("job_posted", id)
             .with("client", client)
-            .with("budget", format!("{budget}{DENOM}")),
+            .with("budget", Value::Utrain(budget)),
     );
     Ok(id)
 }

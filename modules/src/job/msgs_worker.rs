@@ -3,7 +3,6 @@
 use trainyard_proto::{
     address::Address,
     capability::MAX_RECORD,
-    coin::DENOM,
     job::{
         Job, JobState, MsgCommitTrace, MsgCommitTraceResponse, MsgJoinJob, MsgJoinJobResponse, MsgLeaveJob,
         MsgLeaveJobResponse, MsgRoundResult, MsgRoundResultResponse, MsgSubmitResult, MsgSubmitResultResponse,
@@ -22,7 +21,7 @@ use super::{
 };
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Handler},
+    context::{Ctx, Handler, Value},
     error::Error,
     registry,
 };
@@ -65,7 +64,7 @@ impl Handler for MsgJoinJob {
         });
         let mut joined = event("job_joined", job.id)
             .with("worker", worker)
-            .with("stake", format!("{stake}{DENOM}"));
+            .with("stake", Value::Utrain(stake));
         if let Some(variant) = job.workers.last().and_then(|own| variants::variant_of(&spec, own)) {
             joined = joined.with("variant", variants::name_of(variant, variant_index));
         }

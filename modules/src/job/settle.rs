@@ -2,7 +2,6 @@
 
 use trainyard_proto::{
     address::Address,
-    coin::DENOM,
     job::{EvaluatorState, Job, JobSpec, JobState, MsgSubmitResult, Payment, WorkerState},
     prost::Message,
 };
@@ -13,7 +12,7 @@ use super::{
 };
 use crate::{
     bank::{self, transfer},
-    context::Ctx,
+    context::{Ctx, Value},
     error::Error,
     registry,
 };
@@ -27,7 +26,7 @@ pub(super) fn pay(ctx: &mut Ctx<'_, '_>, job: &mut Job, to: Address, amount: u64
     ctx.emit(
         event("job_payment", job.id)
             .with("recipient", to)
-            .with("amount", format!("{amount}{DENOM}"))
+            .with("amount", Value::Utrain(amount))
             .with("reason", reason),
     );
     job.payments.push(Payment {
@@ -105,9 +104,13 @@ pub(super) fn close(ctx: &mut Ctx<'_, '_>, job: &mut Job, state: JobState, reaso
     job.set_state(state);
     job.reason = reason.into();
     job.closed_at = ctx.block.height;
-    let name = super::state_name(state);
+    let kind = match state {
+        JobState::Settled => "job_settled",
+        JobState::Cancelled => "job_cancelled",
+        _ => "job_failed",
+    };
     ctx.emit(
-        event(&format!("job_{name}"), job.id)
+        event(kind, job.id)
             .with("score_ppm", job.score_ppm)
             .with("reason", reason),
     );

@@ -23,7 +23,7 @@ use super::{Mode, router, signatures::Signed};
 use crate::{
     auth::ACCOUNTS,
     bank::{self, transfer},
-    context::{Ctx, Event},
+    context::{Ctx, Event, Value},
     crypto,
     error::{Error, SdkError},
     feegrant, fees, gas,
@@ -238,8 +238,8 @@ pub fn ante(ctx: &mut Ctx<'_, '_>, tx: &Tx, bytes: usize, mode: Mode, verifier: 
     Ok(())
 }
 
-/// Asks the verifier about the signatures of a transaction on a state before it, for those who remember what it says: the
-/// transaction itself is judged when its turn comes. Threads may do this for many transactions at once.
+/// Asks the verifier about the signatures of a transaction on a state before it, and reads what it will most likely read, for
+/// those who remember both: the transaction itself is judged when its turn comes. Threads may do this for many at once.
 ///
 /// # Errors
 /// The store failed.
@@ -263,6 +263,14 @@ pub fn look_ahead(state: &mut State<'_>, chain_id: &str, tx: &Tx, verifier: &dyn
         // Its verdict is what the verifier remembers.
         let _ = signed.check(&mut state.gas, &key, info.mode_info.as_ref(), signature);
     }
+    let receiver = |message: &Any| (router::find(&message.type_url).ok()?.receiver)(&message.value);
+    for receiver in tx.messages().iter().filter_map(receiver) {
+        ACCOUNTS.get(state, &receiver)?;
+        bank::balance(state, &receiver)?;
+    }
+    for payer in tx.signers.iter().chain(&tx.granter) {
+        bank::balance(state, payer)?;
+    }
     Ok(())
 }
 
@@ -281,11 +289,7 @@ fn take_fee(ctx: &mut Ctx<'_, '_>, tx: &Tx, fee: u64, mode: Mode) -> Result<(), 
         feegrant::spend(ctx, granter, tx.payer, fee, tx.messages())?;
     }
     transfer(ctx, from, Address::of_module(bank::FEE_COLLECTOR), fee)?;
-    ctx.emit(
-        Event::new("tx")
-            .with("fee", format!("{fee}{}", coin::DENOM))
-            .with("fee_payer", from),
-    );
+    ctx.emit(Event::new("tx").with("fee", Value::Utrain(fee)).with("fee_payer", from));
     Ok(())
 }
 
@@ -309,8 +313,12 @@ fn check_signer(
         .get(ctx.state, &signer)?
         .ok_or_else(|| SdkError::UnknownAddress(signer.to_string()))?;
     let wrong_key = |log: String| Error::from(SdkError::InvalidPubKey(log));
-    // It is kept with the account, and amino JSON does not sign it.
-    if let Some(given) = info.public_key.as_ref().filter(|_| mode != Mode::Simulate) {
+    // What is given and not on file yet is kept with the account, and amino JSON does not sign it.
+    let new = info
+        .public_key
+        .as_ref()
+        .filter(|given| account.pub_key.as_ref() != Some(given));
+    if let Some(given) = new.filter(|_| mode != Mode::Simulate) {
         let key = PublicKey::read(given).map_err(|e| wrong_key(e.to_string()))?;
         if key.pack() != *given {
             return Err(wrong_key(format!("public key of {signer} is not canonically encoded")));
@@ -367,7 +375,7 @@ fn check_signer(
     } else if let Some(key) = &key {
         signed.check(&mut ctx.state.gas, key, info.mode_info.as_ref(), signature)?;
     }
-    ctx.emit(Event::new("tx").with("acc_seq", format!("{signer}/{}", account.sequence)));
+    ctx.emit(Event::new("tx").with("acc_seq", format!("{}/{}", account.address, account.sequence)));
     if mode != Mode::Simulate {
         ctx.emit(Event::new("tx").with("signature", STANDARD.encode(signature)));
     }

@@ -4,7 +4,6 @@ use trainyard_proto::{
     cosmos::base::abci::v1beta1::{GasInfo, Result as SimulateResult, TxMsgData},
     cosmos::tx::v1beta1::{SimulateRequest, SimulateResponse},
     prost::Message,
-    tendermint_proto::v0_38::abci,
 };
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     auth, authz, bank, consensus,
-    context::Block,
+    context::{Block, Texts},
     distribution,
     error::{Error, SdkError},
     feegrant, fees,
@@ -278,18 +277,8 @@ fn simulate(state: &mut State<'_>, block: &Block, request: &[u8]) -> Result<Vec<
             return Err(error);
         }
         let data = TxMsgData::decode(result.data.as_slice()).unwrap_or_default();
-        let events = result.events.into_iter().map(|event| abci::Event {
-            r#type: event.kind,
-            attributes: event
-                .attributes
-                .into_iter()
-                .map(|(key, value)| abci::EventAttribute {
-                    key,
-                    value,
-                    index: true,
-                })
-                .collect(),
-        });
+        let mut texts = Texts::default();
+        let events = result.events.iter().map(|event| event.to_abci(&mut texts));
         Ok(SimulateResponse {
             gas_info: Some(GasInfo {
                 gas_wanted: result.gas_wanted,

@@ -43,6 +43,8 @@ pub(crate) struct Route {
     name: &'static str,
     /// Decodes, validates, and names the signer.
     pub(crate) check: fn(&[u8]) -> Result<Address, Error>,
+    /// Whom a message pays; see [`Handler::receiver`].
+    pub(crate) receiver: fn(&[u8]) -> Option<Address>,
     /// Executes a message that passed `check`.
     pub(crate) execute: fn(&mut Ctx<'_, '_>, &[u8]) -> Result<Any, Error>,
 }
@@ -52,6 +54,7 @@ const fn route<M: Handler>() -> Route {
         package: M::PACKAGE,
         name: M::NAME,
         check: check::<M>,
+        receiver: receiver::<M>,
         execute: execute::<M>,
     }
 }
@@ -124,6 +127,10 @@ fn check<M: Handler>(bytes: &[u8]) -> Result<Address, Error> {
     let message: M = decode(bytes)?;
     message.validate()?;
     message.signer()
+}
+
+fn receiver<M: Handler>(bytes: &[u8]) -> Option<Address> {
+    M::decode(bytes).ok()?.receiver()
 }
 
 fn execute<M: Handler>(ctx: &mut Ctx<'_, '_>, bytes: &[u8]) -> Result<Any, Error> {

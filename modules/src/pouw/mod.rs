@@ -152,7 +152,7 @@ impl Handler for MsgUpdateParams {
         only_governance(self.signer()?)?;
         let Params { epoch_blocks } = given(self.params.as_ref())?;
         EPOCH_BLOCKS.set(ctx.state, epoch_blocks)?;
-        ctx.emit(Event::new("epoch_blocks").with("blocks", epoch_blocks));
+        ctx.emit(Event::new("epoch_blocks").with("blocks", *epoch_blocks));
         Ok(MsgUpdateParamsResponse {})
     }
 }

@@ -9,7 +9,7 @@ use trainyard_proto::{
 use super::{LEFT, NODES, PARAMS, PEERS, RegistryError, UNBONDING, UNBONDING_OF, has_role, node, set_roles};
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Event, Handler},
+    context::{Ctx, Event, Handler, Value},
     error::Error,
     state::State,
 };
@@ -99,7 +99,7 @@ pub fn end_block(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
         ctx.emit(
             Event::new("bond_returned")
                 .with("owner", owner)
-                .with("amount", format!("{amount}utrain")),
+                .with("amount", Value::Utrain(amount)),
         );
     }
     Ok(())
@@ -135,7 +135,7 @@ impl Handler for MsgUnbond {
         ctx.emit(
             Event::new("bond_unbonding")
                 .with("owner", owner)
-                .with("amount", format!("{amount}utrain"))
+                .with("amount", Value::Utrain(amount))
                 .with("returns_at", completes_at),
         );
         Ok(MsgUnbondResponse { completes_at })

@@ -4,7 +4,7 @@ use trainyard_proto::address::Address;
 
 use super::{INFOS, Info, MISSED, PARAMS, Params, SLASHED, Slashed, clear_window};
 use crate::{
-    context::{Ctx, Event},
+    context::{Ctx, Event, Value},
     error::Error,
     staking::{self, BY_CONSENSUS, Infraction, VALIDATORS},
 };
@@ -174,7 +174,7 @@ fn slash(
             .with("power", infraction.power)
             .with("reason", reason)
             .with("jailed", consensus.consensus())
-            .with("burned_coins", format!("{burned}utrain")),
+            .with("burned_coins", Value::Utrain(burned)),
     );
     Ok(())
 }

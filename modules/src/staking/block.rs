@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Event, timestamp, unix_seconds, whole_seconds},
+    context::{Ctx, Event, Value, timestamp, unix_seconds, whole_seconds},
     distribution,
     error::Error,
     state::State,
@@ -47,7 +47,7 @@ pub fn end_block(ctx: &mut Ctx<'_, '_>) -> Result<(), Error> {
         transfer(ctx, Address::of_module(bank::NOT_BONDED_POOL), delegator, amount)?;
         ctx.emit(
             Event::new("complete_unbonding")
-                .with("amount", format!("{amount}utrain"))
+                .with("amount", Value::Utrain(amount))
                 .with("validator", operator.operator())
                 .with("delegator", delegator),
         );

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, Event, Handler, rfc3339, timestamp, unix_seconds, whole_seconds},
+    context::{Ctx, Event, Handler, Value, rfc3339, timestamp, unix_seconds, whole_seconds},
     distribution,
     error::Error,
     page,
@@ -165,8 +165,8 @@ impl Handler for MsgDelegate {
             Event::new("delegate")
                 .with("validator", &self.validator_address)
                 .with("delegator", delegator)
-                .with("amount", format!("{amount}{}", coin::DENOM))
-                .with("new_shares", issued),
+                .with("amount", Value::Utrain(amount))
+                .with("new_shares", issued.to_string()),
         );
         Ok(MsgDelegateResponse {})
     }
@@ -209,7 +209,7 @@ impl Handler for MsgUndelegate {
             Event::new("unbond")
                 .with("validator", &self.validator_address)
                 .with("delegator", delegator)
-                .with("amount", format!("{need}{}", coin::DENOM))
+                .with("amount", Value::Utrain(need))
                 .with("completion_time", rfc3339(unix_seconds(Some(&completion_time)))),
         );
         Ok(MsgUndelegateResponse {
@@ -335,7 +335,7 @@ impl Handler for MsgCancelUnbondingDelegation {
         issue(ctx, delegator, operator, need)?;
         ctx.emit(
             Event::new("cancel_unbonding_delegation")
-                .with("amount", format!("{need}{}", coin::DENOM))
+                .with("amount", Value::Utrain(need))
                 .with("validator", &self.validator_address)
                 .with("delegator", delegator)
                 .with("creation_height", self.creation_height),

@@ -2,7 +2,7 @@
 
 use trainyard_proto::{
     address::Address,
-    coin::{DENOM, parse_amount},
+    coin::parse_amount,
     cosmos::staking::v1beta1::{BondStatus, MsgBeginRedelegate, MsgBeginRedelegateResponse, RedelegationEntry},
 };
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     bank::transfer,
-    context::{Ctx, Event, Handler, rfc3339, timestamp, unix_seconds},
+    context::{Ctx, Event, Handler, Value, rfc3339, timestamp, unix_seconds},
     error::Error,
     state::State,
 };
@@ -73,7 +73,7 @@ impl Handler for MsgBeginRedelegate {
             Event::new("redelegate")
                 .with("source_validator", &self.validator_src_address)
                 .with("destination_validator", &self.validator_dst_address)
-                .with("amount", format!("{amount}{DENOM}"))
+                .with("amount", Value::Utrain(amount))
                 .with("completion_time", rfc3339(unix_seconds(Some(&completion_time)))),
         );
         Ok(MsgBeginRedelegateResponse {

@@ -16,7 +16,7 @@ use super::{
     delegations::delegate, positive, self_delegation, set_stake, store, timestamp, validator,
 };
 use crate::{
-    context::{Ctx, Event, Handler, unix_seconds},
+    context::{Ctx, Event, Handler, Value, unix_seconds},
     distribution,
     error::{Error, SdkError},
     state::State,
@@ -91,7 +91,7 @@ impl Handler for MsgCreateValidator {
         ctx.emit(
             Event::new("create_validator")
                 .with("validator", operator.operator())
-                .with("amount", format!("{amount}{}", coin::DENOM)),
+                .with("amount", Value::Utrain(amount)),
         );
         delegate(ctx, operator, operator, amount)?;
         Ok(MsgCreateValidatorResponse {})
@@ -179,7 +179,7 @@ impl Handler for MsgEditValidator {
         store(ctx.state, &operator, &validator)?;
         ctx.emit(
             Event::new("edit_validator")
-                .with("commission_rate", commission_rate(&validator)?)
+                .with("commission_rate", commission_rate(&validator)?.to_string())
                 .with("min_self_delegation", &validator.min_self_delegation),
         );
         Ok(MsgEditValidatorResponse {})

@@ -124,14 +124,17 @@ fn a_hot_key_acts_for_an_operator_in_named_messages() {
         .iter()
         .find(|e| e.kind == "cosmos.authz.v1beta1.EventGrant")
         .unwrap();
-    assert_eq!(event.get("msg_type_url"), Some("\"/trainyard.registry.v1.MsgUpdate\""));
+    assert_eq!(
+        event.get("msg_type_url").as_deref(),
+        Some("\"/trainyard.registry.v1.MsgUpdate\"")
+    );
     yard.export();
 
     let done = yard.ok("hot", &updates);
     assert!(
         done.events
             .iter()
-            .any(|e| e.kind == "node_updated" && e.get("authz_msg_index") == Some("0"))
+            .any(|e| e.kind == "node_updated" && e.get("authz_msg_index").as_deref() == Some("0"))
     );
     yard.refused("hot", &exec("hot", vec![any::pack(&leave)]), ("authz", 2), "MsgLeave");
     yard.refused("bob", &exec("bob", vec![any::pack(&update)]), ("authz", 2), "MsgUpdate");

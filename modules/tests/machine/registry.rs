@@ -85,7 +85,10 @@ fn unjail() -> MsgUnjail {
 fn a_missed_duty_costs_a_hundredth_of_the_bond_and_ten_of_reputation() {
     let mut yard = yard();
     assert_eq!(miss(&mut yard), 10_000_000);
-    assert_eq!(yard.event("node_missed_duty", "burned"), Some("10000000utrain"));
+    assert_eq!(
+        yard.event("node_missed_duty", "burned").as_deref(),
+        Some("10000000utrain")
+    );
     let after = node(&yard);
     assert_eq!((after.bond, after.reputation, after.missed), (990_000_001, 40, 1));
     assert_eq!(yard.held(bank::NODE_BONDS), 990_000_001);
@@ -131,7 +134,10 @@ fn the_third_missed_duty_of_a_window_jails() {
     miss(&mut yard);
     let until = yard.block.height + 6;
     assert_eq!((node(&yard).jailed_until, node(&yard).missed), (until, 0));
-    assert_eq!(yard.event("node_jailed", "until"), Some(until.to_string()).as_deref());
+    assert_eq!(
+        yard.event("node_jailed", "until").as_deref(),
+        Some(until.to_string()).as_deref()
+    );
     assert_eq!(history(&yard)[4].jailed_until, until);
     assert_eq!(works(&yard), Err(10));
     let candidates = yard.read(|state| registry::candidates(state, yard.block.height, Role::Evaluator));

@@ -174,7 +174,7 @@ fn governance_upgrades_a_populated_chain() {
     let before = yard.read(trainyard_modules::machine::export);
     yard.binary = &NEXT;
     yard.block(&[]);
-    assert_eq!(yard.event("upgrade_applied", "name"), Some("v2"));
+    assert_eq!(yard.event("upgrade_applied", "name").as_deref(), Some("v2"));
     let after = yard.read(trainyard_modules::machine::export);
     for (was, is) in before.registry.nodes.iter().zip(&after.registry.nodes) {
         assert_eq!(is.moniker, format!("{}+2+3@{height}", was.moniker));
@@ -231,7 +231,7 @@ fn plans_are_replaced_cancelled_and_bounded() {
     assert_eq!(planned(&yard).unwrap().name, "v3");
     decide(&mut yard, vec![any::pack(&cancel())]);
     assert_eq!(planned(&yard), None);
-    assert_eq!(yard.event("upgrade_cancelled", "name"), Some("v3"));
+    assert_eq!(yard.event("upgrade_cancelled", "name").as_deref(), Some("v3"));
     yard.export();
     let nothing = decide(&mut yard, vec![any::pack(&cancel())]);
     assert_eq!(nothing.failed_reason, "upgrade code 3");

@@ -186,7 +186,7 @@ impl Yard {
             .into_iter()
             .filter(|e| e.kind == "burn")
             .filter_map(|e| e.get("amount"));
-        self.supply -= burned.map(|coin| coin::parse_human(coin).unwrap()).sum::<u64>();
+        self.supply -= burned.map(|coin| coin::parse_human(&coin).unwrap()).sum::<u64>();
     }
 
     fn commit(&mut self, changes: trainyard_modules::state::Changes) {
@@ -360,7 +360,7 @@ impl Yard {
     }
 
     /// The value of an attribute of the last block's events.
-    pub(crate) fn event(&self, kind: &str, key: &str) -> Option<&str> {
+    pub(crate) fn event(&self, kind: &str, key: &str) -> Option<String> {
         self.events.iter().filter(|e| e.kind == kind).find_map(|e| e.get(key))
     }
 
