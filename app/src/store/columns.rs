@@ -65,8 +65,6 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<DB, StoreError> {
 fn column(name: &str, cache: &Cache) -> rocksdb::Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
-    blocks.set_cache_index_and_filter_blocks(true);
-    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     let mut options = rocksdb::Options::default();
     options.set_write_buffer_size(MEMTABLE);

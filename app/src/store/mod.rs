@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rayon::prelude::*;
-use rocksdb::{DB, DBRawIterator, WriteBatch, WriteOptions};
+use rocksdb::{DB, DBRawIterator, WaitForCompactOptions, WriteBatch, WriteOptions};
 use sha2::{Digest, Sha256};
 use trainyard_client::proof::{EMPTY, provable};
 
@@ -63,7 +63,7 @@ const PARALLEL: usize = 64;
 pub struct Options {
     /// How many heights can be read (at least the latest one); `None` keeps all.
     pub keep_recent: Option<u64>,
-    /// Memory for cached blocks, filters and indices, bytes.
+    /// Memory for cached blocks, bytes. Filters and indices of files stand beside it: about two bytes a key.
     pub cache_bytes: usize,
 }
 
@@ -325,6 +325,12 @@ impl Store {
             )?;
         }
         Ok(committed)
+    }
+
+    /// Waits until the database has put its files in order. After a great many writes at once it does so for a while, at the
+    /// expense of whatever else runs.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        Ok(self.inner.db.wait_for_compact(&WaitForCompactOptions::default())?)
     }
 
     /// The value of `key` at `height` and a proof of it, or of its absence, against the app hash of `height`.
