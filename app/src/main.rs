@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use trainyard_modules::upgrade;
 
+/// A block is a great many small allocations by several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     trainyard_app::cli::main(&upgrade::THIS)
 }
