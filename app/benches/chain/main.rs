@@ -1,4 +1,4 @@
-//! How fast the chain is. `scripts/bench chain [--quick] [--json FILE] [--accounts N,N,…] [state|network]`
+//! How fast the chain is. `scripts/bench chain [--quick] [--json FILE] [--accounts N,N,…] [--validators N,N] [state|network]`
 //!
 //! | file | measures |
 //! |---|---|
@@ -18,11 +18,16 @@ use std::path::PathBuf;
 
 use report::Report;
 
+/// As in the node.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the command line asks for.
 struct Options {
     quick: bool,
     json: Option<PathBuf>,
     accounts: Option<Vec<u64>>,
+    validators: Option<Vec<u8>>,
     parts: Vec<String>,
 }
 
@@ -31,6 +36,7 @@ fn options() -> Options {
         quick: false,
         json: None,
         accounts: None,
+        validators: None,
         parts: Vec::new(),
     };
     let mut words = std::env::args().skip(1);
@@ -39,14 +45,19 @@ fn options() -> Options {
             "--bench" => {} // Cargo's own.
             "--quick" => options.quick = true,
             "--json" => options.json = Some(words.next().expect("--json needs a file").into()),
-            "--accounts" => {
-                let list = words.next().expect("--accounts needs numbers");
-                options.accounts = Some(list.split(',').map(|n| n.parse().expect("a number")).collect());
-            }
+            "--accounts" => options.accounts = Some(numbers("--accounts", words.next())),
+            "--validators" => options.validators = Some(numbers("--validators", words.next())),
             part => options.parts.push(part.into()),
         }
     }
     options
+}
+
+/// What stands behind an option: numbers with commas between them.
+fn numbers<T: std::str::FromStr>(option: &str, list: Option<String>) -> Vec<T> {
+    let number = |text: &str| text.parse().ok();
+    let list = list.and_then(|list| list.split(',').map(number).collect());
+    list.unwrap_or_else(|| panic!("{option} needs numbers with commas between them"))
 }
 
 fn main() {
@@ -62,7 +73,12 @@ fn main() {
         state::run(&mut report, &sizes, options.quick);
     }
     if wants("network") {
-        network::run(&mut report, if options.quick { &[1] } else { &[1, 4] }, options.quick);
+        let validators = match &options.validators {
+            Some(numbers) => numbers.clone(),
+            None if options.quick => vec![1],
+            None => vec![1, 4],
+        };
+        network::run(&mut report, &validators, options.quick);
     }
     if let Some(file) = &options.json {
         report.write(file);

@@ -20,7 +20,7 @@ use trainyard_proto::cosmos::auth::v1beta1::{BaseAccount, QueryAccountRequest, Q
 use trainyard_proto::prost::Message as _;
 
 use crate::loader::{CONNECTIONS, Load, Outcome, ask, measure, wait_height};
-use crate::network::{ACCOUNTS, BLOCK_TIME, Transfers};
+use crate::network::{ACCOUNTS, BLOCK_TIME, Transfers, replace};
 
 /// Prefix and denomination of `simd`, and the id its chain is given.
 const SIMD_PREFIX: &str = "cosmos";
@@ -31,15 +31,16 @@ const SIMD_FUNDS: u64 = 1_000_000_000;
 /// Where peers of `simd` listen, as it writes it; RPC is on the next port.
 const PORT: u16 = 26_656;
 
-/// Processes that end with this value, and where their RPC is.
+/// Nodes that end with this value, each with its processes, and where their RPC is.
 struct Nodes {
-    children: Vec<Running>,
+    processes: Vec<Vec<Running>>,
     rpcs: Vec<SocketAddr>,
 }
 
 impl Nodes {
-    fn pids(&self) -> Vec<u32> {
-        self.children.iter().map(|child| child.0.id()).collect()
+    fn pids(&self) -> Vec<Vec<u32>> {
+        let of_node = |node: &Vec<Running>| node.iter().map(|process| process.0.id()).collect();
+        self.processes.iter().map(of_node).collect()
     }
 }
 
@@ -48,14 +49,12 @@ struct Running(Child);
 
 impl Running {
     fn start(program: &Path, home: &Path, further: &[&str]) -> Self {
-        let child = Command::new(program)
-            .args(["start", "--home"])
-            .arg(home)
-            .args(further)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap_or_else(|e| panic!("{} does not start: {e}", program.display())))
+        Self::spawn(Command::new(program).args(["start", "--home"]).arg(home).args(further))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.unwrap_or_else(|e| panic!("{} does not start: {e}", command.get_program().display())))
     }
 }
 
@@ -97,14 +96,20 @@ fn configure(home: &Path, ip: Ipv4Addr, application: &str, peers: Option<&[Strin
 
 /// Makes a node index no transactions, as validators do.
 pub(crate) fn leave_out_the_index(config: &Path) {
-    let text = fs::read_to_string(config).expect("a config");
-    let without = text.replace("indexer = \"kv\"", "indexer = \"null\"");
-    assert_ne!(text, without, "the config has no index");
-    fs::write(config, without).expect("the config can be written");
+    replace(config, "indexer = \"kv\"", "indexer = \"null\"");
+}
+
+/// Where CometBFT's kvstore runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In CometBFT's own process.
+    Inside,
+    /// In a process of its own, as every application that is not written in Go.
+    Apart,
 }
 
 /// `txs` pairs of keys and values, as large as transfers.
-pub(crate) fn kvstore(validators: u8, txs: usize) -> Outcome {
+pub(crate) fn kvstore(place: Place, validators: u8, txs: usize) -> Option<Outcome> {
     let comet = find_cometbft().expect("CometBFT is installed");
     let dir = TempDir::new().expect("a folder");
     let ip = |index: u8| Ipv4Addr::new(127, 77, 1, 1 + index);
@@ -117,14 +122,28 @@ pub(crate) fn kvstore(validators: u8, txs: usize) -> Outcome {
             format!("{id}@{}:{PORT}", ip(index))
         })
         .collect();
-    let children = (0..validators).map(|index| {
+    let processes = (0..validators).map(|index| {
         let others = peers.iter().enumerate().filter(|(i, _)| *i != usize::from(index));
         let others: Vec<String> = others.map(|(_, peer)| peer.clone()).collect();
-        configure(&home(index), ip(index), "kvstore", Some(&others));
-        Running::start(&comet, &home(index), &[])
+        let socket = format!("unix://{}", home(index).join("app.sock").display());
+        let application = match place {
+            Place::Inside => "kvstore",
+            Place::Apart => &socket,
+        };
+        configure(&home(index), ip(index), application, Some(&others));
+        let mut processes = vec![Running::start(&comet, &home(index), &[])];
+        if place == Place::Apart {
+            // CometBFT waits for it.
+            let program = comet.with_file_name("abci-cli");
+            let serve = ["kvstore", "--log_level", "error", "--address", &socket, "--persist"];
+            processes.push(Running::spawn(
+                Command::new(program).args(serve).arg(home(index).join("kvstore")),
+            ));
+        }
+        processes
     });
     let nodes = Nodes {
-        children: children.collect(),
+        processes: processes.collect(),
         rpcs: (0..validators).map(|index| (ip(index), PORT + 1).into()).collect(),
     };
     let load: Load = (0..CONNECTIONS)
@@ -137,7 +156,7 @@ pub(crate) fn kvstore(validators: u8, txs: usize) -> Outcome {
 }
 
 /// Transfers on the Cosmos SDK's `simd`, a binary.
-pub(crate) fn simd(binary: &Path, validators: u8, txs: usize) -> Outcome {
+pub(crate) fn simd(binary: &Path, validators: u8, txs: usize) -> Option<Outcome> {
     let dir = TempDir::new().expect("a folder");
     let ip = |index: u8| Ipv4Addr::new(127, 78, 1, 1 + index);
     let home = |index: u8| dir.path().join(format!("node{index}/simd"));
@@ -157,7 +176,7 @@ pub(crate) fn simd(binary: &Path, validators: u8, txs: usize) -> Outcome {
     ];
     run(binary, &make, dir.path());
     let keys: Vec<PrivateKey> = (0..CONNECTIONS * ACCOUNTS).map(|i| key(&format!("a{i}"))).collect();
-    let mut children = Vec::new();
+    let mut processes = Vec::new();
     for index in 0..validators {
         fund(&home(index), &keys);
         configure(&home(index), ip(index), "", None);
@@ -167,10 +186,10 @@ pub(crate) fn simd(binary: &Path, validators: u8, txs: usize) -> Outcome {
             "--grpc.enable=false",
             "--api.enable=false",
         ];
-        children.push(Running::start(binary, &home(index), &quiet));
+        processes.push(vec![Running::start(binary, &home(index), &quiet)]);
     }
     let nodes = Nodes {
-        children,
+        processes,
         rpcs: (0..validators).map(|index| (ip(index), PORT + 1).into()).collect(),
     };
     wait_height(nodes.rpcs[0], 2);

@@ -126,7 +126,7 @@ rest = "@REST@"
 # Where GET /metrics (for Prometheus) and GET /health are answered, as 127.0.0.1:26661. Empty is nowhere.
 metrics = ""
 
-# Memory for the state's cache, in MiB.
+# Memory for the state's cache, in MiB. Filters and indices stand beside it: about two bytes a key.
 store_cache_mb = @CACHE_MB@
 "#;
 

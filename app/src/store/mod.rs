@@ -330,7 +330,9 @@ impl Store {
     /// Waits until the database has put its files in order. After a great many writes at once it does so for a while, at the
     /// expense of whatever else runs.
     pub fn settle(&self) -> Result<(), StoreError> {
-        Ok(self.inner.db.wait_for_compact(&WaitForCompactOptions::default())?)
+        let mut options = WaitForCompactOptions::default();
+        options.set_flush(true);
+        Ok(self.inner.db.wait_for_compact(&options)?)
     }
 
     /// The value of `key` at `height` and a proof of it, or of its absence, against the app hash of `height`.
