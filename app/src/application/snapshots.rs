@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -56,11 +57,24 @@ pub(super) struct Incoming {
     next: usize,
 }
 
-/// Whether a snapshot is being taken, and the one that comes in.
+/// The snapshot that is being taken, and the one that comes in.
 #[derive(Default)]
 pub(super) struct Snapshots {
-    taking: Arc<AtomicBool>,
+    taking: Mutex<Option<JoinHandle<()>>>,
+    /// Whoever takes one gives up.
+    stop: Arc<AtomicBool>,
     incoming: Mutex<Option<Incoming>>,
+}
+
+/// A process that ends while a thread reads its database crashes: who takes a snapshot is waited for.
+impl Drop for Snapshots {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let thread = lock(&self.taking).take();
+        if let Some(thread) = thread {
+            let _ = thread.join(); // It has said what went wrong.
+        }
+    }
 }
 
 impl Application {
@@ -75,21 +89,21 @@ impl Application {
         let (Ok(snapshot), Ok(Some(block))) = (self.store.hold(height), self.store.note(BLOCK_NOTE)) else {
             return;
         };
-        let taking = Arc::clone(&self.snapshots.taking);
-        if taking.swap(true, Ordering::SeqCst) {
+        let mut taking = lock(&self.snapshots.taking);
+        if taking.as_ref().is_some_and(|thread| !thread.is_finished()) {
             tracing::warn!(target: "node", height, "no snapshot: the one before is still being taken");
             return;
         }
-        std::thread::spawn(move || {
-            match take(&config, &snapshot, block).and_then(|chunks| {
+        let stop = Arc::clone(&self.snapshots.stop);
+        *taking = Some(std::thread::spawn(move || {
+            match take(&config, &snapshot, block, &stop).and_then(|chunks| {
                 forget(&config)?;
                 Ok(chunks)
             }) {
                 Ok(chunks) => tracing::info!(target: "node", height, chunks, "snapshot taken"),
                 Err(error) => tracing::warn!(target: "node", height, %error, "no snapshot"),
             }
-            taking.store(false, Ordering::SeqCst);
-        });
+        }));
     }
 
     /// Heights of the snapshots that it offers, newest first.
@@ -266,7 +280,7 @@ impl Application {
 }
 
 /// Writes a snapshot; returns how many chunks it has.
-fn take(config: &SnapshotConfig, snapshot: &Snapshot, block: Vec<u8>) -> Result<usize, io::Error> {
+fn take(config: &SnapshotConfig, snapshot: &Snapshot, block: Vec<u8>, stop: &AtomicBool) -> Result<usize, io::Error> {
     let target = config.folder.join(snapshot.height().to_string());
     let part = target.with_extension(UNFINISHED);
     if part.exists() {
@@ -286,6 +300,9 @@ fn take(config: &SnapshotConfig, snapshot: &Snapshot, block: Vec<u8>) -> Result<
     let rows = snapshot.range(&[], None, false).map_err(io::Error::other)?;
     for pair in rows {
         let (key, value) = pair.map_err(io::Error::other)?;
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the node stops"));
+        }
         for part in [key, value] {
             chunk.extend_from_slice(&u32::try_from(part.len()).map_err(io::Error::other)?.to_be_bytes());
             chunk.extend_from_slice(&part);
@@ -397,9 +414,8 @@ mod tests {
         let mut hash = Vec::new();
         for height in 1..=4 {
             hash = block(&app, height);
-            while app.snapshots.taking.load(Ordering::SeqCst) {
-                std::thread::yield_now();
-            }
+            let taking = lock(&app.snapshots.taking).take();
+            taking.map_or(Ok(()), JoinHandle::join).unwrap();
         }
         let mut snapshots = app.list_snapshots().snapshots;
         assert_eq!(snapshots.len(), 1, "one is kept");
@@ -462,9 +478,8 @@ mod tests {
         // Byte for byte the same snapshots, from then on.
         let both = [&from, &to].map(|app| {
             block(app, 6);
-            while app.snapshots.taking.load(Ordering::SeqCst) {
-                std::thread::yield_now();
-            }
+            let taking = lock(&app.snapshots.taking).take();
+            taking.map_or(Ok(()), JoinHandle::join).unwrap();
             app.list_snapshots()
         });
         assert_eq!(both[0], both[1]);

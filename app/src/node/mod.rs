@@ -204,7 +204,7 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
     let comet = Client::new(&format!("http://{rpc}")).map_err(|e| Error::Doors(e.to_string()))?;
     let api = Arc::new(Api::new(Arc::clone(&app), comet, settings.clone()).map_err(Error::Doors)?);
     api.serve_abci(tokio::runtime::Handle::current());
-    let watch = metrics::Watch::new(Arc::clone(&app), home);
+    let watch = metrics::Watch::new(&app, home);
     let (app, mut halted) = Watched::new(app);
     let app = Arc::new(app);
     if let Some(address) = settings.metrics {

@@ -27,7 +27,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -163,7 +163,8 @@ impl Metrics {
 
 /// What is watched beside what is counted.
 pub(super) struct Watch {
-    app: Arc<Application>,
+    /// Not held: it is watched to the end of the process, and closes its database before.
+    app: Weak<Application>,
     home: Home,
     /// Consensus address of this node's key.
     own: Option<Address>,
@@ -172,14 +173,14 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Watches a node.
-    pub(super) fn new(app: Arc<Application>, home: &Home) -> Self {
+    pub(super) fn new(app: &Arc<Application>, home: &Home) -> Self {
         // A node that signs elsewhere has no key here.
         let own = home.identity().ok().and_then(|identity| {
             let hash = Sha256::digest(identity.consensus_key);
             hash.first_chunk().copied().map(Address)
         });
         Self {
-            app,
+            app: Arc::downgrade(app),
             home: home.clone(),
             own,
             last: Mutex::default(),
@@ -193,7 +194,10 @@ impl Watch {
             return text.clone();
         }
         let mut text = Text::default();
-        match self.app.gauges(self.own.as_ref()) {
+        let Some(app) = self.app.upgrade() else {
+            return String::new(); // It is over.
+        };
+        match app.gauges(self.own.as_ref()) {
             Ok(gauges) => {
                 for Gauge { name, help, samples } in gauges {
                     text.family(name, "gauge", help, samples);
@@ -201,7 +205,7 @@ impl Watch {
             }
             Err(error) => tracing::warn!(target: "node", %error, "no metrics of the state"),
         }
-        let snapshots = self.app.snapshot_heights();
+        let snapshots = app.snapshot_heights();
         let newest = snapshots.iter().max().copied().unwrap_or(0);
         let mut one = |name, help, value: f64| text.family(name, "gauge", help, [(Labels::new(), value)]);
         one("snapshots", "Snapshots that are offered.", snapshots.len() as f64);
