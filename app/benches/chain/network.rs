@@ -41,7 +41,10 @@ pub(crate) fn run(report: &mut Report, validators: &[u8], quick: bool) {
             let name = |what: &str| format!("{what}, {validators} validators, peer {peer}");
             report.add(&name("committed"), "tx/s", ours.rate, Some(theirs.rate));
             report.add(&name("CPU of all nodes"), "µs/tx", ours.cpu, Some(theirs.cpu));
-            report.add(&name("of it CometBFT"), "µs/tx", ours.comet, Some(theirs.comet));
+            // With `simd` it is a part of the same process.
+            if theirs.comet > 0.0 {
+                report.add(&name("of it CometBFT"), "µs/tx", ours.comet, Some(theirs.comet));
+            }
             report.add(&name("CPU of the loader"), "µs/tx", ours.loader, Some(theirs.loader));
             report.add(&name("memory of one node"), "MB", ours.memory, Some(theirs.memory));
         };

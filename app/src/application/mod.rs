@@ -418,11 +418,9 @@ impl Application {
         batch.put_note(BLOCK_NOTE, convert::encode_block(&block));
         let app_hash = batch.committed().app_hash.to_vec();
         pending.batch = Some((batch, block));
+        let mut texts = Texts::default();
         Ok(abci::ResponseFinalizeBlock {
-            events: events
-                .iter()
-                .map(|event| event.to_abci(&mut Texts::default()))
-                .collect(),
+            events: events.iter().map(|event| event.to_abci(&mut texts)).collect(),
             tx_results: results,
             validator_updates: powers.iter().map(convert::validator).collect(),
             consensus_param_updates: params,

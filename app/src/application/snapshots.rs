@@ -414,8 +414,7 @@ mod tests {
         let mut hash = Vec::new();
         for height in 1..=4 {
             hash = block(&app, height);
-            let taking = lock(&app.snapshots.taking).take();
-            taking.map_or(Ok(()), JoinHandle::join).unwrap();
+            until_taken(&app);
         }
         let mut snapshots = app.list_snapshots().snapshots;
         assert_eq!(snapshots.len(), 1, "one is kept");
@@ -454,6 +453,12 @@ mod tests {
         to.apply_snapshot_chunk(&request).unwrap()
     }
 
+    /// Waits for the snapshot that is being taken, if one is.
+    fn until_taken(app: &Application) {
+        let taking = lock(&app.snapshots.taking).take();
+        taking.map_or(Ok(()), JoinHandle::join).unwrap();
+    }
+
     #[test]
     fn a_snapshot_becomes_the_same_state_and_the_chain_goes_on() {
         let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -478,8 +483,7 @@ mod tests {
         // Byte for byte the same snapshots, from then on.
         let both = [&from, &to].map(|app| {
             block(app, 6);
-            let taking = lock(&app.snapshots.taking).take();
-            taking.map_or(Ok(()), JoinHandle::join).unwrap();
+            until_taken(app);
             app.list_snapshots()
         });
         assert_eq!(both[0], both[1]);

@@ -1,13 +1,11 @@
 //! Signatures are verified once: `CheckTx` remembers those that hold, `FinalizeBlock` asks.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, hash::Hash, sync::Mutex};
 
 use sha2::{Digest, Sha256};
 use trainyard_modules::{crypto::Point, machine::ante::Verifier};
+
+use super::lock;
 
 /// What one generation of a memory holds; two generations are kept.
 const GENERATION_SIZE: usize = 50_000;
@@ -22,17 +20,13 @@ impl<K, V> Default for Memory<K, V> {
 }
 
 impl<K: Eq + Hash, V: Copy> Memory<K, V> {
-    fn lock(&self) -> MutexGuard<'_, (HashMap<K, V>, HashMap<K, V>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn get(&self, key: &K) -> Option<V> {
-        let both = self.lock();
+        let both = lock(&self.0);
         both.0.get(key).or_else(|| both.1.get(key)).copied()
     }
 
     fn put(&self, key: K, value: V) {
-        let mut both = self.lock();
+        let mut both = lock(&self.0);
         if both.0.len() >= GENERATION_SIZE {
             both.1 = std::mem::take(&mut both.0);
         }

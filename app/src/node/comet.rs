@@ -216,11 +216,11 @@ pub fn become_child(parent: i32, program: PathBuf, arguments: &[OsString]) -> Re
     }
     let mut command = std::process::Command::new(&program);
     command.args(arguments);
-    if std::env::var_os(GO_THREADS).is_none() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores < LEAST_GO_THREADS && std::env::var_os(GO_THREADS).is_none() {
         // Its ABCI client sets a timer of 20 ns with every request (`flushThrottleMS`), which fires again and again while the
         // client's own goroutine waits for its turn. With few threads that can take ten milliseconds; one more takes it on.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        command.env(GO_THREADS, cores.max(LEAST_GO_THREADS).to_string());
+        command.env(GO_THREADS, LEAST_GO_THREADS.to_string());
     }
     let source = command.exec();
     Err(Error::CannotRun { program, source })

@@ -97,7 +97,7 @@ impl Handler for MsgTopUpJob {
         ctx.emit(
             event("job_topped_up", job.id)
                 .with("amount", Value::Utrain(amount))
-                .with("budget", format!("{}{DENOM}", job.budget)),
+                .with("budget", Value::Utrain(job.budget)),
         );
         put(ctx.state, &job)?;
         Ok(MsgTopUpJobResponse { budget: job.budget })

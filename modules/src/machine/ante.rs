@@ -317,8 +317,8 @@ fn check_signer(
     let new = info
         .public_key
         .as_ref()
-        .filter(|given| account.pub_key.as_ref() != Some(given));
-    if let Some(given) = new.filter(|_| mode != Mode::Simulate) {
+        .filter(|given| mode != Mode::Simulate && account.pub_key.as_ref() != Some(given));
+    if let Some(given) = new {
         let key = PublicKey::read(given).map_err(|e| wrong_key(e.to_string()))?;
         if key.pack() != *given {
             return Err(wrong_key(format!("public key of {signer} is not canonically encoded")));

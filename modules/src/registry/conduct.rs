@@ -2,13 +2,12 @@
 
 use trainyard_proto::{
     address::Address,
-    coin::DENOM,
     registry::{MsgUnjail, MsgUnjailResponse, Node, Params, Penalty, PenaltyKind},
 };
 
 use super::{LEFT, NODES, PARAMS, PENALTIES, RegistryError, bonds, node};
 use crate::{
-    context::{Ctx, EPOCH, Event, Handler},
+    context::{Ctx, EPOCH, Event, Handler, Value},
     error::Error,
 };
 
@@ -138,7 +137,7 @@ fn tell(ctx: &mut Ctx<'_, '_>, kind: PenaltyKind, penalty: &Penalty) {
         Event::new(name)
             .with("owner", &penalty.owner)
             .with("reason", &penalty.reason)
-            .with("burned", format!("{}{DENOM}", penalty.amount))
+            .with("burned", Value::Utrain(penalty.amount))
             .with("reputation", penalty.reputation_after),
     );
     if penalty.jailed_until > 0 {

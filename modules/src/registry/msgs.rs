@@ -2,7 +2,7 @@
 
 use trainyard_proto::{
     address::Address,
-    coin::{self, parse_utrain},
+    coin::parse_utrain,
     registry::{
         MsgRegister, MsgRegisterResponse, MsgRenew, MsgRenewResponse, MsgUpdate, MsgUpdateResponse, Node, Role,
         VerificationClass,
@@ -12,7 +12,7 @@ use trainyard_proto::{
 use super::{LEFT, NODES, PARAMS, PEERS, RegistryError, Rules, bonds::check_bond, node, set_roles};
 use crate::{
     bank::{self, transfer},
-    context::{Ctx, EPOCH, Event, Handler},
+    context::{Ctx, EPOCH, Event, Handler, Value},
     error::Error,
 };
 
@@ -143,7 +143,7 @@ impl Handler for MsgRegister {
             Event::new("node_registered")
                 .with("owner", owner)
                 .with("peer_id", &node.peer_id)
-                .with("bond", format!("{}{}", node.bond, coin::DENOM)),
+                .with("bond", Value::Utrain(node.bond)),
         );
         Ok(MsgRegisterResponse {})
     }
