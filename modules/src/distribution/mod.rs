@@ -171,12 +171,17 @@ pub fn owed(state: &mut State<'_>, delegator: &Address, operator: &Address, shar
     sound(earned.mul_down(shares), "a delegation's reward")
 }
 
+/// Gas that settling uses at least: what it takes to pay a reward. Whoever estimates gas before an epoch ends, when there is
+/// nothing to pay, would otherwise run out of it right after.
+const SETTLING: u64 = 50_000;
+
 /// Pays a delegation of `shares` what it is owed, and lets it earn from here on. Every change of a delegation's shares comes
 /// after this. Returns what was paid, utrain.
 ///
 /// # Errors
 /// Out of gas, or the store failed.
 pub fn settle(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, shares: Dec) -> Result<u64, Error> {
+    let before = ctx.state.gas.used();
     let owed = owed(ctx.state, &delegator, &operator, shares)?;
     let mut rewards = REWARDS.get(ctx.state, &operator)?.unwrap_or_default();
     SINCE.set(ctx.state, &(delegator, operator), &rewards.cumulative)?;
@@ -192,6 +197,8 @@ pub fn settle(ctx: &mut Ctx<'_, '_>, delegator: Address, operator: Address, shar
         REWARDS.set(ctx.state, &operator, &rewards)?;
         paid = pay(ctx, delegator, owed)?;
     }
+    let used = ctx.state.gas.used().saturating_sub(before);
+    ctx.state.gas.charge(SETTLING.saturating_sub(used), "settlement")?;
     // As the SDK, also where there was nothing: programs that asked for it wait to hear of it.
     ctx.emit(
         Event::new("withdraw_rewards")
