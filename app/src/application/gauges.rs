@@ -78,7 +78,8 @@ impl Application {
         let Some(last) = self.last_block() else {
             return Ok(Vec::new());
         };
-        let base = Committed(self.store.snapshot());
+        let snapshot = self.store.snapshot();
+        let base = Committed::new(&snapshot);
         let state = &mut State::new(&base, Gas::unlimited());
         let mut gauges = Gauges::default();
         money(state, &mut gauges)?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! mod.rs       the calls of ABCI 2.0, each a short function
+//! execution.rs a block's transactions, one after another, and what threads can do beside that
 //! verifier.rs  signatures are verified once: CheckTx remembers for FinalizeBlock
 //! reads.rs     the committed state as the state machine reads it
 //! snapshots.rs snapshots of the state: taken, offered, restored
@@ -14,45 +15,35 @@
 //! a replayed block cannot come out differently. `InitChain` persists nothing: its state is committed with block 1.
 
 mod convert;
+mod execution;
 mod gauges;
 mod query;
 mod reads;
 mod snapshots;
 mod verifier;
 
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
-use rayon::prelude::*;
 use tendermint_proto::v0_38::{abci, types::ConsensusParams};
 use trainyard_modules::{
     consensus,
-    context::{Block, Event, Texts},
+    context::{Block, Texts},
     error::Error,
     fees,
     gas::Gas,
-    machine::{
-        self, Decoded, Genesis, Mode,
-        ante::{self, gas_limit},
-    },
+    machine::{self, Decoded, Genesis, Mode, ante::gas_limit},
     pouw,
-    staking::Power,
     state::{Changes, Empty, Reader, State},
     upgrade::{self, Binary, Plan, Refusal},
 };
 
+use self::{execution::Executed, reads::Committed, snapshots::Snapshots, verifier::Remembering};
 pub use self::{gauges::Gauge, snapshots::SnapshotConfig};
-use self::{
-    reads::{Committed, Reads, Remembered, Values},
-    snapshots::Snapshots,
-    verifier::Remembering,
-};
 use crate::{
     abci::{self as abci_server, FatalError},
-    store::{Batch, Known, Store, StoreError},
+    store::{Batch, Store, StoreError},
 };
 
-/// Transactions whose signatures one thread verifies at a time.
-const LOOK_AHEAD: usize = 32;
 /// Name of the store's note about the last block.
 const BLOCK_NOTE: &str = "block";
 /// Name of its note about the block before.
@@ -111,23 +102,12 @@ struct Pending {
     batch: Option<(Batch, Block)>,
 }
 
-/// What a block does, computed and not prepared yet.
-struct Executed {
-    changes: Changes,
-    block: Block,
-    results: Vec<abci::ExecTxResult>,
-    events: Vec<Event>,
-    powers: Vec<Power>,
-    /// Where they have changed.
-    params: Option<ConsensusParams>,
-}
-
-/// The state that waiting transactions are checked on: the last committed one, what was read of it, and what those before
-/// them changed.
+/// The state that waiting transactions are checked on: the last committed one, and what those before them changed.
 #[derive(Default)]
 struct CheckState {
-    read: Values,
     changes: Changes,
+    /// The block that they are checked for; none before the first of them.
+    next: Option<Block>,
 }
 
 /// Answers a query about the node rather than the state; nothing, where the path is none of its.
@@ -140,7 +120,7 @@ pub struct Application {
     config: Config,
     pending: Mutex<Pending>,
     check: Mutex<CheckState>,
-    last: RwLock<Option<Block>>,
+    last: RwLock<Option<Arc<Block>>>,
     verifier: Remembering,
     snapshots: Snapshots,
 }
@@ -208,7 +188,7 @@ impl Application {
     /// The store's note about its last block is damaged.
     pub fn new(store: Store, config: Config) -> Result<Self, Fatal> {
         let last = match store.note(BLOCK_NOTE)? {
-            Some(note) => Some(convert::decode_block(&note)?),
+            Some(note) => Some(Arc::new(convert::decode_block(&note)?)),
             None => None,
         };
         Ok(Self {
@@ -237,14 +217,14 @@ impl Application {
 
     /// The last committed block.
     #[must_use]
-    pub fn last_block(&self) -> Option<Block> {
+    pub fn last_block(&self) -> Option<Arc<Block>> {
         self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Runs `body` on the state that the next block executes on: the last committed one, or the genesis before block 1.
     fn on_base<T>(&self, body: impl FnOnce(&dyn Reader, &Block) -> Result<T, Error>) -> Result<T, Error> {
         if let Some(last) = self.last_block() {
-            return body(&Committed(self.store.snapshot()), &last);
+            return body(&Committed::new(&self.store.snapshot()), &last);
         }
         let genesis = lock(&self.pending).genesis.clone();
         let (changes, block) = genesis.ok_or_else(|| Error::fatal("there is no state before InitChain"))?;
@@ -310,14 +290,11 @@ impl Application {
         };
         let mut check = lock(&self.check);
         let result = self.on_base(|base, last| {
-            let next = next_block(last);
-            let CheckState { read, changes } = std::mem::take(&mut *check);
-            let base = Remembered::new(base, read);
-            let mut state = State::resume(&base, changes, Gas::unlimited());
-            let result = machine::run_tx(&mut state, &next, &request.tx, mode, &self.verifier);
-            let changes = state.into_changes();
-            let read = base.into_values();
-            *check = CheckState { read, changes };
+            let CheckState { changes, next } = &mut *check;
+            let next = next.get_or_insert_with(|| next_block(last));
+            let mut state = State::resume(base, std::mem::take(changes), Gas::unlimited());
+            let result = machine::run_tx(&mut state, next, &request.tx, mode, &self.verifier);
+            *changes = state.into_changes();
             result
         })?;
         Ok(convert::check_response(&result))
@@ -377,30 +354,21 @@ impl Application {
     pub fn finalize_block(&self, request: abci::RequestFinalizeBlock) -> Result<abci::ResponseFinalizeBlock, Fatal> {
         let height = convert::unsigned(request.height);
         let executed = if let Some(last) = self.last_block() {
-            let base = Committed(self.store.snapshot());
-            let (txs, known) = self.look_ahead(&base, &last, &request.txs)?;
-            let reads = Reads::new(&base, known)?;
-            let executed = self.execute(&reads, &last, &request, &txs)?;
-            rayon::spawn(move || drop(txs)); // A great many small pieces.
-            (executed, reads.into_known())
+            let base = self.store.snapshot();
+            let ahead = |txs: &[bytes::Bytes]| self.look_ahead(&base, &last, txs);
+            self.execute(&Committed::new(&base), &last, &request, ahead)?
         } else {
-            let txs: Vec<Decoded> = request.txs.iter().map(|tx| Decoded::new(tx)).collect();
-            (
-                self.on_base(|base, last| self.execute(base, last, &request, &txs))?,
-                Known::new(),
-            )
+            let ahead = |txs: &[bytes::Bytes]| Ok(txs.iter().map(|tx| Decoded::new(tx)).collect());
+            self.on_base(|base, last| self.execute(base, last, &request, ahead))?
         };
-        let (
-            Executed {
-                changes,
-                block,
-                results,
-                events,
-                powers,
-                params,
-            },
-            known,
-        ) = executed;
+        let Executed {
+            changes,
+            block,
+            results,
+            events,
+            powers,
+            params,
+        } = executed;
         let mut pending = lock(&self.pending);
         let changes = match (&pending.genesis, self.store.latest()) {
             // Block 1 commits the genesis with its own changes over it.
@@ -411,7 +379,7 @@ impl Application {
             }
             _ => changes,
         };
-        let mut batch = self.store.prepare_known(height, changes, &known)?;
+        let mut batch = self.store.prepare(height, changes)?;
         if let Some(before) = self.last_block() {
             batch.put_note(BEFORE_NOTE, convert::encode_block(&before));
         }
@@ -428,84 +396,6 @@ impl Application {
         })
     }
 
-    /// Executes a block, whose transactions are `txs`, on the state before it.
-    fn execute(
-        &self,
-        base: &dyn Reader,
-        last: &Block,
-        request: &abci::RequestFinalizeBlock,
-        txs: &[Decoded],
-    ) -> Result<Executed, Error> {
-        let block = Block {
-            chain_id: last.chain_id.clone(),
-            height: convert::unsigned(request.height),
-            time: request
-                .time
-                .as_ref()
-                .map_or(last.time, |t| convert::unsigned(t.seconds)),
-            proposer: request.proposer_address.to_vec(),
-            hash: request.hash.to_vec(),
-        };
-        let mut state = State::new(base, Gas::unlimited());
-        let mut events = Vec::new();
-        let commit = convert::last_commit(request);
-        machine::begin_block(&mut state, &block, &commit, self.config.binary, &mut events)?;
-        let mut gas: u64 = 0;
-        let mut results = Vec::with_capacity(request.txs.len());
-        for (index, tx) in txs.iter().enumerate() {
-            if index == 0 && pouw::is_header(&request.txs[0]) {
-                results.push(None);
-                continue;
-            }
-            let result = machine::run_decoded(&mut state, &block, tx, Mode::Deliver, &self.verifier)?;
-            if result.paid {
-                gas = gas.saturating_add(result.gas_wanted);
-            }
-            results.push(Some(result));
-        }
-        let powers = machine::end_block(&mut state, &block, gas, &mut events)?;
-        let before = consensus::PARAMS.get(&mut State::new(base, Gas::unlimited()))?;
-        let params = Some(consensus::PARAMS.get(&mut state)?).filter(|after| *after != before);
-        // To write them out takes a fifth of the time that executing took.
-        let results = results.into_par_iter().with_min_len(LOOK_AHEAD);
-        let results = results.map_init(Texts::default, |texts, result| match result {
-            Some(result) => convert::tx_result(result, texts),
-            None => convert::header_result(),
-        });
-        let results = results.collect();
-        Ok(Executed {
-            changes: state.into_changes(),
-            block,
-            results,
-            events,
-            powers,
-            params,
-        })
-    }
-
-    /// Decodes the transactions of a block and verifies their signatures in parallel, for the verifier to remember; returns
-    /// them, and what was read for it.
-    fn look_ahead(&self, base: &Committed, last: &Block, txs: &[bytes::Bytes]) -> Result<(Vec<Decoded>, Known), Error> {
-        let parts: Result<Vec<_>, Error> = txs
-            .par_chunks(LOOK_AHEAD)
-            .map(|txs| {
-                let reads = Reads::new(base, Known::new())?;
-                let txs: Vec<Decoded> = txs.iter().map(|tx| Decoded::new(tx)).collect();
-                for tx in txs.iter().filter_map(Decoded::tx) {
-                    let mut state = State::new(&reads, Gas::unlimited());
-                    ante::look_ahead(&mut state, &last.chain_id, tx, &self.verifier)?;
-                }
-                Ok((txs, reads.into_known()))
-            })
-            .collect();
-        let (mut decoded, mut known) = (Vec::with_capacity(txs.len()), Known::new());
-        for (txs, part) in parts? {
-            decoded.extend(txs);
-            known.extend(part);
-        }
-        Ok((decoded, known))
-    }
-
     /// `Commit`: writes what `FinalizeBlock` computed, in one atomic write.
     pub fn commit(&self) -> Result<abci::ResponseCommit, Fatal> {
         let mut check = lock(&self.check);
@@ -517,7 +407,7 @@ impl Application {
         self.store.commit(batch)?;
         pending.genesis = None;
         let height = block.height;
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(block);
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(block));
         *check = CheckState::default();
         self.snapshot_if_due(height);
         let retain = match self.config.min_retain_blocks {
@@ -531,7 +421,7 @@ impl Application {
 
     /// Goes on after a block that was not executed here.
     fn start_from(&self, block: Block) {
-        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(block);
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(block));
         *lock(&self.check) = CheckState::default();
         *lock(&self.pending) = Pending::default();
     }
@@ -558,7 +448,8 @@ impl Application {
         let Some(last) = self.last_block() else {
             return Ok(()); // A genesis is written in the form of the program that reads it.
         };
-        let base = Committed(self.store.snapshot());
+        let snapshot = self.store.snapshot();
+        let base = Committed::new(&snapshot);
         let mut state = State::new(&base, Gas::unlimited());
         upgrade::check(&mut state, last.height + 1, self.config.binary).map(drop)
     }
@@ -596,7 +487,8 @@ impl Application {
     /// # Errors
     /// The height is pruned, or the store failed.
     pub fn export(&self) -> Result<Genesis, Fatal> {
-        let base = Committed(self.store.snapshot());
+        let snapshot = self.store.snapshot();
+        let base = Committed::new(&snapshot);
         Ok(machine::export(&mut State::new(&base, Gas::unlimited()))?)
     }
 
@@ -613,7 +505,8 @@ impl Application {
     /// # Errors
     /// What does not hold.
     pub fn check_invariants(&self) -> Result<(), Fatal> {
-        let base = Committed(self.store.snapshot());
+        let snapshot = self.store.snapshot();
+        let base = Committed::new(&snapshot);
         Ok(machine::invariants(&mut State::new(&base, Gas::unlimited()))?)
     }
 }

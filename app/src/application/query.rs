@@ -90,7 +90,8 @@ fn from_store(error: StoreError) -> Error {
 }
 
 fn by_path(app: &Application, request: &RequestQuery, height: u64, last: &Block) -> Result<ResponseQuery, Error> {
-    let base = Committed(app.store().at(height).map_err(from_store)?);
+    let snapshot = app.store().at(height).map_err(from_store)?;
+    let base = Committed::new(&snapshot);
     let block = Block { height, ..last.clone() };
     let mut state = State::new(&base, Gas::new(QUERY_GAS));
     let value = machine::query(&mut state, &block, &request.path, &request.data)?;

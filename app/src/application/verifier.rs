@@ -1,36 +1,34 @@
 //! Signatures are verified once: `CheckTx` remembers those that hold, `FinalizeBlock` asks.
 
-use std::{collections::HashMap, hash::Hash, sync::Mutex};
+use std::{hash::Hash, sync::Mutex};
 
 use sha2::{Digest, Sha256};
 use trainyard_modules::{crypto::Point, machine::ante::Verifier};
 
 use super::lock;
+use crate::store::Generations;
 
 /// What one generation of a memory holds; two generations are kept.
 const GENERATION_SIZE: usize = 50_000;
 
-/// A memory of bounded size: when the newer generation is full it becomes the older one, which is forgotten.
-struct Memory<K, V>(Mutex<(HashMap<K, V>, HashMap<K, V>)>);
+/// A memory of bounded size.
+struct Memory<K, V>(Mutex<Generations<K, V>>);
 
-impl<K, V> Default for Memory<K, V> {
+impl<K: Eq + Hash, V: Copy> Default for Memory<K, V> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(Generations::new(GENERATION_SIZE)))
     }
 }
 
 impl<K: Eq + Hash, V: Copy> Memory<K, V> {
     fn get(&self, key: &K) -> Option<V> {
-        let both = lock(&self.0);
-        both.0.get(key).or_else(|| both.1.get(key)).copied()
+        lock(&self.0).get(key).copied()
     }
 
     fn put(&self, key: K, value: V) {
-        let mut both = lock(&self.0);
-        if both.0.len() >= GENERATION_SIZE {
-            both.1 = std::mem::take(&mut both.0);
-        }
-        both.0.insert(key, value);
+        let mut memory = lock(&self.0);
+        memory.turn();
+        memory.put(key, value, 1);
     }
 }
 

@@ -160,6 +160,8 @@ impl Calls for Watched {
             );
         }
         if self.app.halted() {
+            // Another program goes on from here: it must not be asked for this height again.
+            self.app.store().flush().map_err(FatalError::new)?;
             let halt = Arc::clone(&self.halt);
             thread::spawn(move || {
                 thread::sleep(FAREWELL);

@@ -18,8 +18,8 @@ pub(super) const ALL: [&str; 5] = [NODES, VALUES, PREIMAGES, INDEX, META];
 const PID_FILE: &str = "PID";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 /// Size of a column's memtable and of all of them together, bytes.
-const MEMTABLE: usize = 16 << 20;
-const MEMTABLES: usize = 64 << 20;
+const MEMTABLE: usize = 32 << 20;
+const MEMTABLES: usize = 96 << 20;
 const OPEN_FILES: i32 = 512;
 const LOG_FILE: usize = 4 << 20;
 
@@ -35,9 +35,8 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<DB, StoreError> {
     let mut tuning = rocksdb::Options::default();
     tuning.create_if_missing(true);
     tuning.create_missing_column_families(true);
-    tuning.set_atomic_flush(true);
     tuning.set_db_write_buffer_size(MEMTABLES);
-    tuning.set_max_total_wal_size(MEMTABLES as u64);
+    tuning.set_max_total_wal_size(2 * MEMTABLES as u64);
     tuning.set_max_open_files(OPEN_FILES);
     tuning.set_max_background_jobs(2);
     tuning.set_keep_log_file_num(3);

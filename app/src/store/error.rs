@@ -1,6 +1,7 @@
 //! What can go wrong in the store, and whether the node may go on.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// An error of the store. [`StoreError::is_fatal`] tells a damaged or full disk from a question that has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum StoreError {
     /// RocksDB could not read or write.
     #[error("the database failed: {0}")]
     Database(rocksdb::Error),
+    /// What the last write met, behind the back of whoever committed. The height before it is intact.
+    #[error(transparent)]
+    Unwritten(Arc<StoreError>),
     /// What is on the disk is not what this program writes.
     #[error("the store is damaged: {0}; restore it from a snapshot or sync again")]
     Damaged(String),

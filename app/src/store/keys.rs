@@ -169,12 +169,11 @@ fn next_stale<'a>(rest: &mut &'a [u8]) -> Option<(Stale, &'a [u8])> {
     Some((kind, key))
 }
 
-/// What a row of `values` holds for a value, or for its absence.
-pub(super) fn encode_value(value: Option<&[u8]>) -> Vec<u8> {
-    match value {
-        None => vec![0],
-        Some(value) => [&[1], value].concat(),
-    }
+/// Writes what a row of `values` holds for a value, or for its absence, over what is in `row`.
+pub(super) fn encode_value(value: Option<&[u8]>, row: &mut Vec<u8>) {
+    row.clear();
+    row.push(u8::from(value.is_some()));
+    row.extend_from_slice(value.unwrap_or_default());
 }
 
 /// Inverts [`encode_value`].
@@ -226,7 +225,10 @@ mod tests {
         assert_eq!(read, [(Stale::Value, &b"key"[..]), (Stale::Node, &b""[..])]);
         assert!(decode_value(&[]).is_err());
         assert!(decode_value(&[0, 1]).is_err());
-        assert_eq!(decode_value(&encode_value(Some(&[]))).unwrap(), Some(vec![]));
-        assert_eq!(decode_value(&encode_value(None)).unwrap(), None);
+        let mut row = vec![7];
+        for value in [None, Some(vec![]), Some(vec![0, 1])] {
+            encode_value(value.as_deref(), &mut row);
+            assert_eq!(decode_value(&row).unwrap(), value);
+        }
     }
 }

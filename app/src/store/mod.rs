@@ -1,17 +1,23 @@
 //! The node's state on disk: a Merkle tree over versioned values, one version per height.
 //!
-//! [`Store::prepare`] computes a height's changes and its app hash without writing anything; [`Store::commit`] writes
-//! them, and whatever the node notes beside them, in one atomic, synced write. [`Snapshot`] reads the state at any
-//! height that is still there, [`Store::prove`] proves a value or its absence against the app hash of a height.
+//! [`Store::prepare`] computes a height's changes and its app hash without writing anything; [`Store::commit`] makes
+//! them the latest height, and has them written, with whatever the node notes beside them, in one atomic, synced write.
+//! That write goes on while the next height is computed, and is over before the next one is committed: whoever loses
+//! power loses at most the latest height, which CometBFT then asks for again. [`Snapshot`] reads the state at any height
+//! that is still there, [`Store::prove`] proves a value or its absence against the app hash of a height.
 //!
 //! ```text
 //! mod.rs       the store: open, prepare, commit, prove
 //! snapshot.rs  reading the state at a height: single keys and ordered ranges
 //! prune.rs     forgetting old heights, taking back the latest one
+//! writer.rs    writing, one at a time, and behind the back of whoever commits
+//! recent.rs    what was read or written of late, in memory
 //! tree.rs      the Merkle tree: its nodes, how they are hashed and stored
 //! update.rs    what a height changes in the tree
 //! proof.rs     ICS23 proofs out of the tree
 //! restore.rs   building a height out of keys and values brought by others
+//! generations.rs
+//!              a memory of bounded size
 //! columns.rs   RocksDB: columns, tuning, who has it open
 //! keys.rs      how keys are laid out in the columns
 //! ```
@@ -21,40 +27,46 @@
 
 mod columns;
 mod error;
+mod generations;
 mod keys;
 mod proof;
 mod prune;
+mod recent;
 mod restore;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod update;
+mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rayon::prelude::*;
-use rocksdb::{DB, DBRawIterator, WaitForCompactOptions, WriteBatch, WriteOptions};
+use rocksdb::{DB, WaitForCompactOptions};
 use sha2::{Digest, Sha256};
 use trainyard_client::proof::{EMPTY, provable};
 
-use columns::{INDEX, META, NODES, PREIMAGES, VALUES, handle};
+use columns::{META, handle};
 pub use error::StoreError;
-use keys::{Stale, StaleRows};
+pub(crate) use generations::Generations;
+use keys::StaleRows;
+use recent::Recent;
 pub use restore::Restore;
-pub use snapshot::{Cursor, Pair, Range, Snapshot, Version};
+use snapshot::Version;
+pub use snapshot::{Cursor, Pair, Range, Snapshot};
 use tree::Hash;
 use update::{Change, Output, Update};
+use writer::Writer;
 
 /// A change of the state: per key its new value, or `None` to delete it.
 pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// The newest rows of keys as of the latest height, read while the next one was computed.
-pub type Known = HashMap<Vec<u8>, Option<Version>>;
-
+/// Which part of the memory for cached blocks stands beside it for single keys.
+pub(super) const RECENT_SHARE: usize = 4;
 /// Below how many changes threads cost more than they bring.
 const PARALLEL: usize = 64;
 
@@ -63,7 +75,8 @@ const PARALLEL: usize = 64;
 pub struct Options {
     /// How many heights can be read (at least the latest one); `None` keeps all.
     pub keep_recent: Option<u64>,
-    /// Memory for cached blocks, bytes. Filters and indices of files stand beside it: about two bytes a key.
+    /// Memory for cached blocks of files, bytes. Beside it stand, in a quarter of it, what was read and written of late; and
+    /// filters and indices of files, about two bytes a key.
     pub cache_bytes: usize,
 }
 
@@ -90,8 +103,14 @@ pub struct Batch {
     committed: Committed,
     /// The version it was computed on.
     base: Option<Committed>,
-    writes: WriteBatch,
+    rows: Rows,
     notes: BTreeMap<String, Vec<u8>>,
+}
+
+/// What a version changes, and the nodes of its tree.
+struct Rows {
+    changes: Vec<Row>,
+    tree: Output,
 }
 
 impl Batch {
@@ -112,17 +131,28 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+impl Drop for Store {
+    /// What is being written holds the database open: a process must not end meanwhile.
+    fn drop(&mut self) {
+        // Whoever wants to know how it went has called [`Store::flush`].
+        let _ = self.flush();
+    }
+}
+
 /// What the clones of a [`Store`] and its snapshots share.
 struct Inner {
     db: DB,
+    recent: Recent,
     keep_recent: Option<u64>,
     latest: RwLock<Option<Committed>>,
     /// The lowest height that can be read; 0 while nothing is committed.
     oldest: AtomicU64,
     /// The heights that snapshots hold, each with the number of its holders: they and what follows are not forgotten.
     held: Mutex<BTreeMap<u64, usize>>,
-    /// Taken by whoever writes; holds the key in `index` up to which nothing is left to sweep.
-    writer: Mutex<Vec<u8>>,
+    /// Up to which height everything is on disk: the latest one, or the one before while that is being written.
+    written: AtomicU64,
+    /// Taken by whoever writes.
+    writer: Mutex<Writer>,
 }
 
 const LATEST: &str = "latest";
@@ -137,14 +167,21 @@ impl Store {
         let meta = handle(&db, META)?;
         let latest = db.get_cf(meta, LATEST)?.map(|row| decode_committed(&row)).transpose()?;
         let oldest = db.get_cf(meta, OLDEST)?.map_or(Ok(0), |row| decode_height(&row))?;
+        let height = latest.map_or(0, |latest| latest.height);
+        let writer = Writer::start().map_err(|source| StoreError::Open {
+            path: dir.to_owned(),
+            source,
+        })?;
         let store = Self {
             inner: Arc::new(Inner {
                 db,
+                recent: Recent::new(height, options.cache_bytes / RECENT_SHARE),
                 keep_recent: options.keep_recent.map(|heights| heights.max(1)),
                 latest: RwLock::new(latest),
                 oldest: AtomicU64::new(oldest),
                 held: Mutex::default(),
-                writer: Mutex::default(),
+                written: AtomicU64::new(height),
+                writer: Mutex::new(writer),
             }),
         };
         if latest.is_none() {
@@ -200,6 +237,7 @@ impl Store {
     /// The app hash of `height`.
     pub fn app_hash(&self, height: u64) -> Result<[u8; 32], StoreError> {
         self.inner.check(height)?;
+        self.inner.wait_for(height)?;
         let root = tree::root(&self.inner.db, height);
         self.inner.check_oldest(height)?;
         Ok(root?.hash())
@@ -207,6 +245,7 @@ impl Store {
 
     /// The note that was committed under `name`.
     pub fn note(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.flush()?;
         Ok(self.inner.db.get_cf(handle(&self.inner.db, META)?, note_key(name))?)
     }
 
@@ -215,11 +254,6 @@ impl Store {
     /// The first height may be any from 1 on; then each follows the one before. A height without changes has the app
     /// hash of the one before. Setting a key to the value it has and deleting a key that is not there are no changes.
     pub fn prepare(&self, height: u64, changes: Changes) -> Result<Batch, StoreError> {
-        self.prepare_known(height, changes, &Known::new())
-    }
-
-    /// Like [`Self::prepare`], without reading again what is `known` of the latest height.
-    pub fn prepare_known(&self, height: u64, changes: Changes, known: &Known) -> Result<Batch, StoreError> {
         let base = self.latest();
         let expected = base.map_or(1, |base| base.height + 1);
         if height < expected || (base.is_some() && height > expected) {
@@ -228,73 +262,57 @@ impl Store {
                 expected,
             });
         }
+        self.inner.wait_for(base.map_or(0, |base| base.height))?;
         let changes: Vec<_> = changes.into_iter().collect();
-        let (db, seeker) = (&self.inner.db, || snapshot::seeker(&self.inner.db));
+        let before = self.snapshot();
+        let cursor = || before.cursor();
         let rows: Result<Vec<Option<Row>>, _> = if changes.len() < PARALLEL {
-            let mut rows = seeker()?;
+            let mut before = cursor();
             let changed = changes
                 .into_iter()
-                .map(|(key, value)| change(&mut rows, height, key, value, known));
+                .map(|(key, value)| change(&mut before, height, key, value));
             changed.collect()
         } else {
             let changed = changes
                 .into_par_iter()
                 .with_min_len(PARALLEL)
-                .map_init(seeker, |rows, (key, value)| match rows {
-                    Ok(rows) => change(rows, height, key, value, known),
-                    Err(_) => change(&mut snapshot::seeker(db)?, height, key, value, known),
-                });
+                .map_init(cursor, |before, (key, value)| change(before, height, key, value));
             changed.collect()
         };
-        let rows = rows?.into_iter().flatten().collect();
-        let (app_hash, writes) = self.write(base.map(|base| base.height), height, rows)?;
+        let changes = rows?.into_iter().flatten().collect();
+        let (app_hash, rows) = self.rows(base.map(|base| base.height), height, changes)?;
         Ok(Batch {
             committed: Committed { height, app_hash },
             base,
-            writes,
+            rows,
             notes: BTreeMap::new(),
         })
     }
 
-    /// The writes of a version over another one, and its app hash.
-    fn write(&self, base: Option<u64>, height: u64, mut rows: Vec<Row>) -> Result<(Hash, WriteBatch), StoreError> {
-        let db = &self.inner.db;
-        let (nodes, values) = (handle(db, NODES)?, handle(db, VALUES)?);
-        let (preimages, index) = (handle(db, PREIMAGES)?, handle(db, INDEX)?);
-        let mut writes = WriteBatch::default();
-        let mut output = Output::default();
-        for row in &rows {
-            writes.put_cf(values, &row.row, &row.value);
-            match &row.replaced {
-                Some(replaced) => output.stale.push(Stale::Value, replaced),
-                None => writes.put_cf(preimages, row.change.key, &row.key),
-            }
-            if row.change.value.is_none() {
-                output.stale.push(Stale::Tombstone, &row.row);
-            }
-        }
-        rows.sort_unstable_by_key(|row| row.change.key);
-        let changes: Vec<Change> = rows.into_iter().map(|row| row.change).collect();
-        let root = Update { db, version: height }.run(base, &changes, &mut output)?;
-        for (key, row) in output.rows {
-            writes.put_cf(nodes, key, row);
-        }
-        for (key, row) in output.stale.rows(height) {
-            writes.put_cf(index, key, row);
-        }
-        Ok((root, writes))
+    /// The rows of a version over another one, and its app hash.
+    fn rows(&self, base: Option<u64>, height: u64, mut changes: Vec<Row>) -> Result<(Hash, Rows), StoreError> {
+        let mut tree = Output::default();
+        changes.sort_unstable_by_key(|row| row.change.key);
+        let leaves: Vec<Change> = changes.iter().map(|row| row.change).collect();
+        let update = Update {
+            db: &self.inner.db,
+            version: height,
+        };
+        let root = update.run(base, &leaves, &mut tree)?;
+        Ok((root, Rows { changes, tree }))
     }
 
-    /// Writes a batch, synced, or nothing at all; then sweeps what `keep_recent` allows to forget. After an error the
-    /// store must be opened again to know which it was.
+    /// Makes a batch the latest height and has it written, synced, or nothing at all; then sweeps what `keep_recent` allows to
+    /// forget. Returns before that is done: [`Self::flush`] waits. After an error, which may be of the batch before, the store
+    /// must be opened again to know what was written.
     pub fn commit(&self, batch: Batch) -> Result<Committed, StoreError> {
         let Batch {
             committed,
             base,
-            mut writes,
+            rows,
             notes,
         } = batch;
-        let mut writer = self.inner.writer();
+        let mut writer = self.inner.writer()?;
         let latest = self.latest();
         if latest != base {
             let height = |of: Option<Committed>| of.map_or(0, |of| of.height);
@@ -304,32 +322,28 @@ impl Store {
                 latest: height(latest),
             });
         }
-        let meta = handle(&self.inner.db, META)?;
-        writes.put_cf(meta, LATEST, encode_committed(committed));
-        if base.is_none() {
-            writes.put_cf(meta, OLDEST, committed.height.to_be_bytes());
-        }
-        for (name, value) in notes {
-            writes.put_cf(meta, note_key(&name), value);
-        }
-        self.inner.write_synced(writes)?;
         if base.is_none() {
             self.inner.oldest.store(committed.height, Ordering::SeqCst);
         }
+        self.inner.recent.advance(committed.height, &rows.changes);
         self.inner.set_latest(committed);
         if let Some(keep) = self.inner.keep_recent {
-            self.inner.forget(
-                &mut writer,
-                (committed.height + 1).saturating_sub(keep),
-                prune::PER_COMMIT,
-            )?;
+            self.inner.raise((committed.height + 1).saturating_sub(keep));
         }
+        let inner = Arc::clone(&self.inner);
+        writer.run(move |swept| inner.write_height(committed, base.is_none(), rows, notes, swept));
         Ok(committed)
+    }
+
+    /// Waits until the latest height is on disk.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.inner.writer().map(drop)
     }
 
     /// Waits until the database has put its files in order. After a great many writes at once it does so for a while, at the
     /// expense of whatever else runs.
     pub fn settle(&self) -> Result<(), StoreError> {
+        self.flush()?;
         let mut options = WaitForCompactOptions::default();
         options.set_flush(true);
         Ok(self.inner.db.wait_for_compact(&options)?)
@@ -343,6 +357,7 @@ impl Store {
             return Err(StoreError::EmptyKey);
         }
         self.inner.check(height)?;
+        self.inner.wait_for(height)?;
         let proven = proof::prove(&self.inner.db, key, height);
         self.inner.check_oldest(height)?; // It may have been pruned meanwhile.
         proven
@@ -351,39 +366,31 @@ impl Store {
 
 /// What one change writes; nothing where it changes nothing.
 fn change(
-    rows: &mut DBRawIterator<'_>,
+    before: &mut Cursor<'_>,
     height: u64,
     key: Vec<u8>,
     value: Option<Vec<u8>>,
-    known: &Known,
 ) -> Result<Option<Row>, StoreError> {
     if key.is_empty() {
         return Err(StoreError::EmptyKey);
     }
-    let escaped = keys::escape(&key);
-    let read;
-    let before = match known.get(&key) {
-        Some(before) => before,
-        None => {
-            read = snapshot::seek(rows, &escaped, height)?;
-            &read
-        }
+    let replaced = match before.newest(&key)? {
+        Some((_, live)) if live == value => return Ok(None),
+        Some((version, Some(_))) => Some(version),
+        Some((_, None)) => None,
+        None if value.is_none() => return Ok(None),
+        None => None,
     };
-    let live = before
-        .as_ref()
-        .and_then(|(version, value)| value.as_ref().map(|value| (*version, value)));
-    if live.map(|(_, value)| value) == value.as_ref() {
-        return Ok(None);
-    }
+    let escaped = keys::escape(&key);
     Ok(Some(Row {
         change: Change {
             key: key_hash(&key),
             value: value.as_deref().map(|value| Sha256::digest(provable(value)).into()),
         },
         row: keys::value(&escaped, height),
-        replaced: live.map(|(version, _)| keys::value(&escaped, version)),
-        value: keys::encode_value(value.as_deref()),
+        replaced: replaced.map(|version| keys::value(&escaped, version)),
         key,
+        value,
     }))
 }
 
@@ -391,9 +398,9 @@ fn change(
 struct Row {
     change: Change,
     key: Vec<u8>,
-    /// Its place in `values`, and what stands there.
+    value: Option<Vec<u8>>,
+    /// Its place in `values`.
     row: Vec<u8>,
-    value: Vec<u8>,
     /// The row that it replaces.
     replaced: Option<Vec<u8>>,
 }
@@ -407,19 +414,8 @@ impl Inner {
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Some(latest);
     }
 
-    fn writer(&self) -> MutexGuard<'_, Vec<u8>> {
-        // What it guards is only a hint where to start sweeping.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn held(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write_synced(&self, writes: WriteBatch) -> Result<(), StoreError> {
-        let mut options = WriteOptions::default();
-        options.set_sync(true);
-        Ok(self.db.write_opt(writes, &options)?)
     }
 
     /// Whether the state at `height` can be read.

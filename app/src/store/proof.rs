@@ -57,7 +57,9 @@ impl Prover<'_> {
         for depth in 0.. {
             match descend(&branches, branch(key, depth), &mut path) {
                 Some(Child::Leaf(leaf)) => return Ok((leaf.key == *key).then_some((leaf, path))),
-                Some(Child::Node { version, .. }) => branches = tree::inner(self.db, version, key, depth + 1)?,
+                Some(Child::Node { version, .. }) => {
+                    branches = tree::inner(self.db, &keys::node(version, key, depth + 1))?;
+                }
                 None => break,
             }
         }
@@ -120,7 +122,7 @@ impl Prover<'_> {
                 Some(Child::Leaf(leaf)) => beyond(leaf, bounded.then_some(key), side).then_some(leaf.key),
                 Some(Child::Node { version, .. }) => {
                     let way = with_branch(key, depth, index);
-                    let below = tree::inner(self.db, *version, &way, depth + 1)?;
+                    let below = tree::inner(self.db, &keys::node(*version, &way, depth + 1))?;
                     self.nearest(&below, &way, bounded, depth + 1, side)?
                 }
             };

@@ -17,7 +17,7 @@ const PER_WRITE: usize = 10_000;
 impl Store {
     /// Forgets every height below `keep_from` and deletes what only they needed. Returns the number of rows deleted.
     pub fn prune(&self, keep_from: u64) -> Result<usize, StoreError> {
-        let mut writer = self.inner.writer();
+        let mut writer = self.inner.writer()?;
         let latest = self.inner.latest().ok_or(StoreError::Empty)?.height;
         if keep_from > latest {
             return Err(StoreError::NotYet {
@@ -25,13 +25,14 @@ impl Store {
                 latest,
             });
         }
-        self.inner.forget(&mut writer, keep_from, usize::MAX)
+        self.inner.raise(keep_from);
+        self.inner.forget(&mut writer.swept, usize::MAX)
     }
 
     /// Takes back the latest height: the one before becomes the latest again. Notes stay as they are, but for those given:
     /// `None` deletes one. For a node that is not running: snapshots of the height taken back do not notice.
     pub fn rollback(&self, notes: &[(&str, Option<Vec<u8>>)]) -> Result<Committed, StoreError> {
-        let _writer = self.inner.writer();
+        let _writer = self.inner.writer()?;
         let db = &self.inner.db;
         let last = self.inner.latest().ok_or(StoreError::Empty)?.height;
         let height = last - 1;
@@ -82,26 +83,29 @@ impl Store {
         }
         writes.put_cf(meta, LATEST, encode_committed(committed));
         self.inner.write_synced(writes)?;
-        self.inner.set_latest(committed);
+        self.inner.jump(committed);
         Ok(committed)
     }
 }
 
 impl Inner {
-    /// Makes `keep_from` the lowest height and deletes about `limit` rows that it made superfluous. `swept` is the
-    /// writer's note of where in the index to begin: what lies before is deleted, and slow to step over.
-    pub(super) fn forget(&self, swept: &mut Vec<u8>, keep_from: u64, limit: usize) -> Result<usize, StoreError> {
-        let held = self.held().keys().next().copied();
-        let keep_from = held.map_or(keep_from, |held| keep_from.min(held));
-        if keep_from > self.oldest.load(Ordering::SeqCst) {
-            self.db
-                .put_cf(handle(&self.db, META)?, OLDEST, keep_from.to_be_bytes())?;
-            self.oldest.store(keep_from, Ordering::SeqCst);
-        }
-        let keep_from = self.oldest.load(Ordering::SeqCst);
+    /// Makes `keep_from` the lowest height that can be read, or the lowest one that a snapshot holds. To be called before
+    /// [`Self::forget`].
+    pub(super) fn raise(&self, keep_from: u64) {
+        let held = self.held();
+        let keep_from = held.keys().next().map_or(keep_from, |held| keep_from.min(*held));
+        // While nobody can come to hold a height.
+        self.oldest.fetch_max(keep_from, Ordering::SeqCst);
+    }
+
+    /// Deletes about `limit` rows that no height that can be read needs. `swept` is the writer's note of where in the index to
+    /// begin: what lies before is deleted, and slow to step over.
+    pub(super) fn forget(&self, swept: &mut Vec<u8>, limit: usize) -> Result<usize, StoreError> {
+        let oldest = self.oldest.load(Ordering::SeqCst);
+        self.db.put_cf(handle(&self.db, META)?, OLDEST, oldest.to_be_bytes())?;
         let mut deleted = 0;
         while deleted < limit {
-            let count = self.sweep(swept, keep_from, PER_WRITE.min(limit - deleted))?;
+            let count = self.sweep(swept, oldest, PER_WRITE.min(limit - deleted))?;
             if count == 0 {
                 break;
             }

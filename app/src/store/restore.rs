@@ -27,7 +27,7 @@ impl Store {
     /// # Errors
     /// The store is not empty.
     pub fn restore(&self, height: u64) -> Result<Restore, StoreError> {
-        let _writer = self.inner.writer();
+        let _writer = self.inner.writer()?;
         if let Some(latest) = self.latest() {
             return Err(StoreError::NotEmpty { latest: latest.height });
         }
@@ -75,14 +75,15 @@ impl Restore {
                     value: Some(Sha256::digest(provable(&value)).into()),
                 },
                 row: keys::value(&keys::escape(&key), self.height),
-                value: keys::encode_value(Some(&value)),
                 key,
+                value: Some(value),
                 replaced: None,
             });
         }
         let base = self.root.map(|_| self.height);
-        let (root, writes) = self.store.write(base, self.height, rows)?;
-        self.store.inner.db.write(writes)?;
+        let (root, rows) = self.store.rows(base, self.height, rows)?;
+        let db = &self.store.inner.db;
+        db.write(rows.into_writes(db, self.height)?)?;
         self.root = Some(root);
         Ok(())
     }
@@ -104,7 +105,7 @@ impl Restore {
             });
         }
         let inner = &self.store.inner;
-        let _writer = inner.writer();
+        let _writer = inner.writer()?;
         let meta = handle(&inner.db, META)?;
         let committed = Committed {
             height: self.height,
@@ -119,7 +120,7 @@ impl Restore {
         writes.delete_cf(meta, RESTORING);
         inner.write_synced(writes)?;
         inner.oldest.store(self.height, std::sync::atomic::Ordering::SeqCst);
-        inner.set_latest(committed);
+        inner.jump(committed);
         Ok(committed)
     }
 }

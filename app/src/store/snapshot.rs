@@ -1,6 +1,7 @@
 //! The state at one height.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rocksdb::{DB, DBRawIterator, ReadOptions};
 
@@ -55,27 +56,23 @@ impl Snapshot {
         self.height
     }
 
-    /// The value of `key`, if it has one. One seek.
+    /// The value of `key`, if it has one.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = newest(&self.inner.db, &keys::escape(key), self.height)?;
-        self.inner.check_oldest(self.height)?;
-        Ok(found.and_then(|(_, value)| value))
+        self.cursor().get(key)
     }
 
-    /// For many reads of single keys: the database is made ready once.
-    pub fn cursor(&self) -> Result<Cursor<'_>, StoreError> {
-        let rows = seeker(&self.inner.db)?;
-        // The iterator sees the database as of its creation: if the height is complete now, it is complete in there.
-        self.inner.check_oldest(self.height)?;
-        Ok(Cursor {
-            rows,
-            height: self.height,
-        })
+    /// For many reads of single keys: the database is made ready once, when it is first needed.
+    pub fn cursor(&self) -> Cursor<'_> {
+        Cursor {
+            snapshot: self,
+            rows: None,
+        }
     }
 
     /// Every key from `start` (inclusive) to `end` (exclusive; `None`: to the last key) with its value, in the order
     /// of the keys, or from the last to the first if `reverse`.
     pub fn range(&self, start: &[u8], end: Option<&[u8]>, reverse: bool) -> Result<Range<'_>, StoreError> {
+        self.inner.wait_for(self.height)?;
         let lower = keys::escape(start);
         let upper = end.map(keys::escape);
         let mut options = ReadOptions::default();
@@ -106,18 +103,40 @@ impl Snapshot {
 }
 
 /// The height that wrote a row, and the value it holds (`None`: deleted).
-pub type Version = (u64, Option<Vec<u8>>);
+pub(super) type Version = (u64, Option<Vec<u8>>);
 
 /// Reads single keys at a height, one after another.
 pub struct Cursor<'a> {
-    rows: DBRawIterator<'a>,
-    height: u64,
+    snapshot: &'a Snapshot,
+    /// With the height that was written when they were opened.
+    rows: Option<(u64, DBRawIterator<'a>)>,
 }
 
 impl Cursor<'_> {
+    /// The value of `key`, if it has one. A seek, unless it was read or written of late.
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.newest(key)?.and_then(|(_, value)| value))
+    }
+
     /// The newest row of `key`.
-    pub fn get(&mut self, key: &[u8]) -> Result<Option<Version>, StoreError> {
-        seek(&mut self.rows, &keys::escape(key), self.height)
+    pub(super) fn newest(&mut self, key: &[u8]) -> Result<Option<Version>, StoreError> {
+        let Snapshot { inner, height, .. } = self.snapshot;
+        if let Some(row) = inner.recent.get(key, *height) {
+            inner.check_oldest(*height)?;
+            return Ok(row);
+        }
+        // What the latest height wrote stays in memory until it is written. So a miss means that it has not written this key, or
+        // that it is written by now: then the database must be asked anew.
+        let written = inner.written.load(Ordering::SeqCst);
+        let rows = match self.rows.take() {
+            Some((seen, rows)) if seen >= written.min(*height) => (seen, rows),
+            _ => (written, seeker(&inner.db)?),
+        };
+        let (_, rows) = self.rows.insert(rows);
+        let row = seek(rows, &keys::escape(key), *height)?;
+        inner.check_oldest(*height)?;
+        inner.recent.note(key, *height, row.as_ref());
+        Ok(row)
     }
 }
 

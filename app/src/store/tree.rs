@@ -216,13 +216,13 @@ pub(super) fn root(db: &DB, version: u64) -> Result<Node, StoreError> {
     decode(&row)
 }
 
-/// The branches of the node of `version` at `depth` on the way to `key`, which must be there.
-pub(super) fn inner(db: &DB, version: u64, key: &Hash, depth: usize) -> Result<Branches, StoreError> {
-    let row = db.get_pinned_cf(handle(db, NODES)?, keys::node(version, key, depth))?;
+/// The branches of the node under a key of `nodes`, which must be there.
+pub(super) fn inner(db: &DB, key: &[u8]) -> Result<Branches, StoreError> {
+    let row = db.get_pinned_cf(handle(db, NODES)?, key)?;
     match row.map(|row| decode(&row)).transpose()? {
         Some(Node::Inner(branches)) => Ok(branches),
         other => Err(StoreError::Damaged(format!(
-            "the tree has {} instead of a node of version {version} at depth {depth}",
+            "the tree has {} instead of a node under {key:02x?}",
             if other.is_some() { "a leaf" } else { "nothing" }
         ))),
     }

@@ -11,6 +11,7 @@ use super::{StaleRows, StoreError};
 const PARALLEL: usize = 64;
 
 /// A key's new leaf, or its end.
+#[derive(Clone, Copy)]
 pub(super) struct Change {
     pub(super) key: Hash,
     /// Hash of the new value; `None` when the key is deleted.
@@ -93,9 +94,10 @@ impl Update<'_> {
             Some(Child::Node { version, .. }) => version,
         };
         let at = &changes[0].key;
-        let mut branches = tree::inner(self.db, version, at, depth)?;
+        let row = keys::node(version, at, depth);
+        let mut branches = tree::inner(self.db, &row)?;
         if version != self.version {
-            output.stale.push(Stale::Node, &keys::node(version, at, depth));
+            output.stale.push(Stale::Node, &row);
         }
         for (index, group) in groups(changes, depth) {
             branches[index] = self.below(branches[index], group, depth + 1, output)?;
