@@ -457,10 +457,11 @@ impl Application {
     /// The plan that the next block needs another program for.
     #[must_use]
     pub fn needed_upgrade(&self) -> Option<Plan> {
-        match self.check_version() {
-            Err(Refusal::Needed(plan)) => Some(*plan),
-            _ => None,
-        }
+        let last = self.last_block()?;
+        // Asked around every block, and therefore of single keys: more would wait for the block before to be written.
+        self.read(|state| upgrade::needed(state, last.height + 1, self.config.binary))
+            .ok()
+            .flatten()
     }
 
     /// Whether the height to halt after has been committed, or the last one before another program is needed.

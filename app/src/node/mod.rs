@@ -159,7 +159,7 @@ pub fn rollback(home: &Home, binary: &'static Binary) -> Result<u64, Error> {
         app.rollback()?;
     } else if last != height {
         return Err(Error::Value(format!(
-            "CometBFT went back to height {height}, but the application is at {last}"
+            "CometBFT went back to height {height}, but the application is at {last}; start the node once, so that it catches up"
         )));
     }
     Ok(height)
@@ -266,14 +266,19 @@ async fn supervise(home: &Home, options: &Options) -> Result<Ending, Error> {
             (served.await.unwrap_or(Ok(())), ended)
         }
     };
-    // Whichever of the two noticed first: halting comes before the application's failure, and that before the child's end.
-    if let Some(plan) = app.needed_upgrade() {
-        return Err(upgrade::needed(home, &plan));
-    }
-    if let Some(height) = app.halted() {
-        return Ok(Ending::Halted(height));
+    // Whichever of the two noticed first: halting comes before the application's failure, and that before the child's end. It has
+    // not halted where the block that it was to halt after did not get to the disk.
+    let flushed = app.flush();
+    if flushed.is_ok() {
+        if let Some(plan) = app.needed_upgrade() {
+            return Err(upgrade::needed(home, &plan));
+        }
+        if let Some(height) = app.halted() {
+            return Ok(Ending::Halted(height));
+        }
     }
     result?;
+    flushed?;
     match ended {
         Some(ended) => Err(ended.into()),
         None => Ok(Ending::Stopped),

@@ -12,6 +12,7 @@ use super::metrics::Metrics;
 use super::notify::Notify;
 use crate::abci::{Application as Calls, FatalError};
 use crate::application::Application;
+use crate::store::StoreError;
 
 /// A block between `FinalizeBlock` and `Commit`.
 struct Executed {
@@ -76,6 +77,11 @@ impl Watched {
         let answer = call();
         self.metrics.call(name, since.elapsed());
         answer
+    }
+
+    /// Waits until its last block is on disk.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.app.store().flush()
     }
 
     /// The upgrade that it has stopped before.
@@ -161,7 +167,7 @@ impl Calls for Watched {
         }
         if self.app.halted() {
             // Another program goes on from here: it must not be asked for this height again.
-            self.app.store().flush().map_err(FatalError::new)?;
+            self.flush().map_err(FatalError::new)?;
             let halt = Arc::clone(&self.halt);
             thread::spawn(move || {
                 thread::sleep(FAREWELL);

@@ -17,7 +17,9 @@ pub(super) const ALL: [&str; 5] = [NODES, VALUES, PREIMAGES, INDEX, META];
 /// Names the process that has the database open, for whoever finds it locked.
 const PID_FILE: &str = "PID";
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
-/// Size of a column's memtable and of all of them together, bytes.
+/// Size of a column's memtable and of all of them together, bytes. A full one is flushed by itself: the log of writes keeps the
+/// columns together. Flushed with the others, the values, which are few and lie anywhere, would be merged into large files again
+/// and again.
 const MEMTABLE: usize = 32 << 20;
 const MEMTABLES: usize = 96 << 20;
 const OPEN_FILES: i32 = 512;

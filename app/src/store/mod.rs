@@ -207,13 +207,17 @@ impl Store {
 
     /// The state at the latest height, or the empty state (height 0) while nothing is committed.
     pub fn snapshot(&self) -> Snapshot {
-        self.view(self.latest().map_or(0, |latest| latest.height))
+        Snapshot {
+            remembers: true,
+            ..self.view(self.latest().map_or(0, |latest| latest.height))
+        }
     }
 
     fn view(&self, height: u64) -> Snapshot {
         Snapshot {
             inner: Arc::clone(&self.inner),
             height,
+            remembers: false,
             _hold: None,
         }
     }
@@ -330,8 +334,23 @@ impl Store {
         if let Some(keep) = self.inner.keep_recent {
             self.inner.raise((committed.height + 1).saturating_sub(keep));
         }
-        let inner = Arc::clone(&self.inner);
-        writer.run(move |swept| inner.write_height(committed, base.is_none(), rows, notes, swept));
+        let (write, sweep) = (Arc::clone(&self.inner), Arc::clone(&self.inner));
+        writer.run(
+            move || {
+                let written = write.write_height(committed, base.is_none(), rows, notes);
+                written.inspect_err(|error| {
+                    // Whoever needs the height is told; until then nobody asks.
+                    tracing::error!(target: "store", height = committed.height, %error, "a height could not be written");
+                })
+            },
+            move |swept| {
+                let written = sweep.written.load(Ordering::SeqCst) == committed.height;
+                if written && sweep.keep_recent.is_some() {
+                    sweep.forget(swept, prune::PER_COMMIT)?;
+                }
+                Ok(())
+            },
+        );
         Ok(committed)
     }
 

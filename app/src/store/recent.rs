@@ -54,8 +54,8 @@ impl Recent {
         }
     }
 
-    /// Goes on to a height that wrote `changes`. They are kept until the height after the next one at least: the database may
-    /// not have them before the next.
+    /// Goes on to a height that wrote `changes`. They are kept until the height after the next one at least, for the database may
+    /// not have them before the next, and readers rely on finding them here: generations turn here alone, and once.
     pub(super) fn advance(&self, height: u64, changes: &[Row]) {
         let mut known = self.known();
         known.height = height;

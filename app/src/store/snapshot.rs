@@ -19,6 +19,8 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 pub struct Snapshot {
     pub(super) inner: Arc<Inner>,
     pub(super) height: u64,
+    /// Whether what it reads is remembered for those after it: not of queries, of which anybody may send any number.
+    pub(super) remembers: bool,
     pub(super) _hold: Option<Arc<Hold>>,
 }
 
@@ -120,7 +122,12 @@ impl Cursor<'_> {
 
     /// The newest row of `key`.
     pub(super) fn newest(&mut self, key: &[u8]) -> Result<Option<Version>, StoreError> {
-        let Snapshot { inner, height, .. } = self.snapshot;
+        let Snapshot {
+            inner,
+            height,
+            remembers,
+            ..
+        } = self.snapshot;
         if let Some(row) = inner.recent.get(key, *height) {
             inner.check_oldest(*height)?;
             return Ok(row);
@@ -135,7 +142,9 @@ impl Cursor<'_> {
         let (_, rows) = self.rows.insert(rows);
         let row = seek(rows, &keys::escape(key), *height)?;
         inner.check_oldest(*height)?;
-        inner.recent.note(key, *height, row.as_ref());
+        if *remembers {
+            inner.recent.note(key, *height, row.as_ref());
+        }
         Ok(row)
     }
 }

@@ -11,18 +11,20 @@ use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::columns::{INDEX, META, NODES, PREIMAGES, VALUES, handle};
 use super::keys::{self, Stale};
-use super::{Committed, Inner, LATEST, OLDEST, Rows, StoreError, encode_committed, note_key, prune};
+use super::{Committed, Inner, LATEST, OLDEST, Rows, StoreError, encode_committed, note_key};
 
-/// A write, and where it says how it went.
+/// What the thread does.
 type Job = Box<dyn FnOnce() + Send>;
-type Done = (Vec<u8>, Result<(), StoreError>);
+/// Where the sweep after a write got to.
+type Swept = (Vec<u8>, Result<(), StoreError>);
 
 /// What whoever writes holds.
 pub(super) struct Writer {
     /// The key in `index` up to which nothing is left to sweep.
     pub(super) swept: Vec<u8>,
-    /// The write of the latest height, while it is under way.
-    running: Option<Receiver<Done>>,
+    /// Ends of the write of the latest height, and of the sweep after it, while they are under way.
+    writing: Option<Receiver<Result<(), StoreError>>>,
+    sweeping: Option<Receiver<Swept>>,
     /// What a write met: nothing can be written after it.
     failed: Option<Arc<StoreError>>,
     thread: Sender<Job>,
@@ -39,24 +41,44 @@ impl Writer {
         })?;
         Ok(Self {
             swept: Vec::new(),
-            running: None,
+            writing: None,
+            sweeping: None,
             failed: None,
             thread,
         })
     }
 
-    /// Has something written. What `write` holds is let go of before anybody learns that it is done.
-    pub(super) fn run(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError> + Send + 'static) {
-        let (done, running) = mpsc::channel();
+    /// Has a height written, and then rows deleted. What the two hold is let go of before anybody learns that both are done.
+    pub(super) fn run(
+        &mut self,
+        write: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+        sweep: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError> + Send + 'static,
+    ) {
+        let (written, writing) = mpsc::channel();
+        let (done, sweeping) = mpsc::channel();
         let mut swept = std::mem::take(&mut self.swept);
         let job: Job = Box::new(move || {
-            let result = write(&mut swept);
             // Whoever would wait for it may be gone.
+            let _ = written.send(write());
+            let result = sweep(&mut swept);
             let _ = done.send((swept, result));
         });
-        // Where the thread is gone, so is the other end of `done`, and whoever waits learns of it.
+        // Where the thread is gone, so are the other ends, and whoever waits learns of it.
         let _ = self.thread.send(job);
-        self.running = Some(running);
+        self.writing = Some(writing);
+        self.sweeping = Some(sweeping);
+    }
+
+    /// Waits for the write.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        let gone = |_| Err(StoreError::Damaged("the thread that writes has ended".into()));
+        if let Some(writing) = self.writing.take() {
+            self.failed = writing.recv().unwrap_or_else(gone).err().map(Arc::new);
+        }
+        match &self.failed {
+            Some(error) => Err(StoreError::Unwritten(Arc::clone(error))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -66,25 +88,30 @@ impl Inner {
     /// # Errors
     /// What a write met.
     pub(super) fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = writer.running.take() {
-            let gone = || Err(StoreError::Damaged("the thread that writes has ended".into()));
-            let (swept, result) = running.recv().unwrap_or_else(|_| (Vec::new(), gone()));
+        let mut writer = self.lock_writer();
+        let settled = writer.settle();
+        if let Some(sweeping) = writer.sweeping.take()
+            && let Ok((swept, result)) = sweeping.recv()
+        {
             writer.swept = swept;
-            writer.failed = result.err().map(Arc::new);
+            if settled.is_ok() {
+                writer.failed = result.err().map(Arc::new);
+            }
         }
-        match &writer.failed {
-            Some(error) => Err(StoreError::Unwritten(Arc::clone(error))),
-            None => Ok(writer),
-        }
+        writer.settle()?;
+        Ok(writer)
     }
 
     /// Waits until everything up to a height is on disk.
     pub(super) fn wait_for(&self, height: u64) -> Result<(), StoreError> {
         if self.written.load(Ordering::SeqCst) < height {
-            drop(self.writer()?);
+            self.lock_writer().settle()?;
         }
         Ok(())
+    }
+
+    fn lock_writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Goes on at another height, which is on disk.
@@ -94,14 +121,13 @@ impl Inner {
         self.set_latest(committed);
     }
 
-    /// Writes a height with its notes, and sweeps.
+    /// Writes a height with its notes.
     pub(super) fn write_height(
         &self,
         committed: Committed,
         first: bool,
         rows: Rows,
         notes: BTreeMap<String, Vec<u8>>,
-        swept: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
         let mut writes = rows.into_writes(&self.db, committed.height)?;
         let meta = handle(&self.db, META)?;
@@ -114,9 +140,6 @@ impl Inner {
         }
         self.write_synced(writes)?;
         self.written.store(committed.height, Ordering::SeqCst);
-        if self.keep_recent.is_some() {
-            self.forget(swept, prune::PER_COMMIT)?;
-        }
         Ok(())
     }
 

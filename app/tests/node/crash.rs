@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
+use trainyard_app::node::open;
 use trainyard_client::tx::Draft;
+use trainyard_modules::upgrade;
 use trainyard_proto::address::Address;
 
 use super::replay::replay;
@@ -67,4 +69,31 @@ async fn a_node_killed_at_20_points_reaches_the_state_of_a_replay() {
         replayed.heights
     );
     assert_eq!(network.nodes[0].stop().code(), Some(0), "{}", network.nodes[0].log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_that_did_not_get_to_the_disk_is_replayed() {
+    let mut network = network(1);
+    network.wait_height(2, PATIENCE).await;
+    let alice = signer(&network, network.client(), "alice");
+    alice.send(send(alice.address(), Address([3; 20]), 1)).await.unwrap();
+    let node = &mut network.nodes[0];
+    assert_eq!(node.stop().code(), Some(0), "{}", node.log());
+    // As if the power had gone after CometBFT wrote its block and before the application did.
+    let app = open(&node.home, &upgrade::THIS).unwrap();
+    let lost = app.store().latest().unwrap();
+    app.rollback().unwrap();
+    drop(app);
+    node.start(&[]);
+    network.wait_height(lost.height + 2, PATIENCE).await;
+    let replayed = replay(&network.nodes[0]).await;
+    assert!(
+        replayed.heights > lost.height && replayed.txs == 1,
+        "{} txs",
+        replayed.txs
+    );
+    let node = &mut network.nodes[0];
+    assert_eq!(node.stop().code(), Some(0), "{}", node.log());
+    let app = open(&node.home, &upgrade::THIS).unwrap();
+    assert_eq!(app.store().app_hash(lost.height).unwrap(), lost.app_hash);
 }

@@ -158,6 +158,15 @@ fn height(plan: &Plan) -> u64 {
     u64::try_from(plan.height).unwrap_or(0)
 }
 
+/// The plan that the block at `next` needs another program than `binary` for.
+///
+/// # Errors
+/// The store failed.
+pub fn needed(state: &mut State<'_>, next: u64, binary: &Binary) -> Result<Option<Plan>, Error> {
+    let needed = |plan: &Plan| height(plan) <= next && !binary.upgrades.contains(&plan.name.as_str());
+    Ok(plan(state)?.filter(needed))
+}
+
 /// Whether `binary` may execute the block at `next` on this state; true when it must carry out the plan there.
 ///
 /// # Errors
