@@ -263,6 +263,9 @@ async fn a_chain_goes_on_from_the_export_of_another() {
         }
     })
     .await;
+    // The node that is asked now may be a block behind the one that was asked before.
+    let counted = network.nodes[0].height().await.unwrap();
+    network.wait_height(counted + 1, PATIENCE).await;
     let ask = |arguments: &[&str]| command(&network, &network.nodes[1], arguments).unwrap();
     assert_eq!(ask(&["query", "staking", "params"])["params"]["max_entries"], 5);
     wait_for("the stake to come back", LONG_PATIENCE, async || {
