@@ -396,7 +396,7 @@ impl Application {
         })
     }
 
-    /// `Commit`: writes what `FinalizeBlock` computed, in one atomic write.
+    /// `Commit`: makes what `FinalizeBlock` computed the last committed state, and has it written in one atomic write.
     pub fn commit(&self) -> Result<abci::ResponseCommit, Fatal> {
         let mut check = lock(&self.check);
         let mut pending = lock(&self.pending);

@@ -66,7 +66,7 @@ use writer::Writer;
 pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Which part of the memory for cached blocks stands beside it for single keys.
-pub(super) const RECENT_SHARE: usize = 4;
+const RECENT_SHARE: usize = 4;
 /// Below how many changes threads cost more than they bring.
 const PARALLEL: usize = 64;
 

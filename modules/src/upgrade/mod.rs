@@ -158,13 +158,17 @@ fn height(plan: &Plan) -> u64 {
     u64::try_from(plan.height).unwrap_or(0)
 }
 
+/// Whether a plan's height has come with the block at `next`, and whether `binary` knows the plan.
+fn stands(plan: &Plan, next: u64, binary: &Binary) -> (bool, bool) {
+    (height(plan) <= next, binary.upgrades.contains(&plan.name.as_str()))
+}
+
 /// The plan that the block at `next` needs another program than `binary` for.
 ///
 /// # Errors
 /// The store failed.
 pub fn needed(state: &mut State<'_>, next: u64, binary: &Binary) -> Result<Option<Plan>, Error> {
-    let needed = |plan: &Plan| height(plan) <= next && !binary.upgrades.contains(&plan.name.as_str());
-    Ok(plan(state)?.filter(needed))
+    Ok(plan(state)?.filter(|plan| stands(plan, next, binary) == (true, false)))
 }
 
 /// Whether `binary` may execute the block at `next` on this state; true when it must carry out the plan there.
@@ -173,8 +177,7 @@ pub fn needed(state: &mut State<'_>, next: u64, binary: &Binary) -> Result<Optio
 /// Why it may not.
 pub fn check(state: &mut State<'_>, next: u64, binary: &Binary) -> Result<bool, Refusal> {
     if let Some(plan) = plan(state)? {
-        let known = binary.upgrades.contains(&plan.name.as_str());
-        match (height(&plan) <= next, known) {
+        match stands(&plan, next, binary) {
             (true, true) => return Ok(true),
             (true, false) => return Err(Refusal::Needed(plan.into())),
             (false, true) => {
